@@ -1,0 +1,294 @@
+"""What the modules hand each other.
+
+Axes, always in this order: B problems, N candidates, K futures, H steps of `dt` seconds, T tokens, D features, A action
+dimensions (here 2: forward speed in m/s, turn rate in rad/s).  Everything is float32 in SI units and REP-103 frames: x forward,
+y left, angles counter-clockwise.  Poses are [x, y, yaw] in the `odom` frame.
+
+`Array` is a NumPy array or a torch tensor.  This module imports no torch, so that the safety gate, the cost, memory and
+configurator processes need none; code that must run on both kinds asks `array_namespace` for the functions.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from objective_agent.protocols import Guardrail, Objective, WorldModel
+
+Array = Any
+"""A NumPy array or a torch tensor."""
+
+
+class ObjectiveAgentError(Exception):
+    """Base of all errors a user can cause: one line that says what, where and the mend."""
+
+
+class InputError(ObjectiveAgentError, ValueError):
+    """A message, file or argument that can't be used (a NaN goal, a wrong encoding, an unreadable world)."""
+
+
+class ConfigurationError(ObjectiveAgentError, ValueError):
+    """A parameter that is missing, unknown or out of range."""
+
+
+def array_namespace(array: Array):
+    """The module (numpy or torch) whose functions apply to `array`."""
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and isinstance(array, torch.Tensor) else np
+
+
+def wrap_angle(angle: Array) -> Array:
+    """`angle` folded into (-pi, pi]; works on floats, NumPy arrays and tensors, and has gradient 1."""
+    if isinstance(angle, float | int):
+        return angle - 2 * math.pi * math.ceil((angle - math.pi) / (2 * math.pi))
+    return angle - 2 * math.pi * array_namespace(angle).ceil((angle - math.pi) / (2 * math.pi))
+
+
+def to_odom(pose: Array, points: Array) -> Array:
+    """Points [..., P, 2] given in the frame of `pose` [..., 3], as points in the frame in which the pose is given."""
+    xp = array_namespace(points)
+    cos, sin = xp.cos(pose[..., 2])[..., None], xp.sin(pose[..., 2])[..., None]
+    x, y = points[..., 0], points[..., 1]
+    return xp.stack([pose[..., 0, None] + cos * x - sin * y, pose[..., 1, None] + sin * x + cos * y], -1)
+
+
+def to_base(pose: Array, points: Array) -> Array:
+    """Points [..., P, 2] given in odom, as seen from `pose` [..., 3]."""
+    xp = array_namespace(points)
+    cos, sin = xp.cos(pose[..., 2])[..., None], xp.sin(pose[..., 2])[..., None]
+    x, y = points[..., 0] - pose[..., 0, None], points[..., 1] - pose[..., 1, None]
+    return xp.stack([cos * x + sin * y, cos * y - sin * x], -1)
+
+
+# --- what sensors say -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One lidar sweep (REP-117: +inf free up to `range_max`, -inf too close, NaN unknown).  `ranges` [beams], metres."""
+
+    stamp: float
+    ranges: np.ndarray
+    angle_min: float
+    angle_increment: float
+    range_min: float
+    range_max: float
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Pose [x, y, yaw] of the lidar in base_link."""
+
+    @property
+    def angles(self) -> np.ndarray:
+        """Beam directions in the lidar's frame, radians [beams]."""
+        return (self.angle_min + self.angle_increment * np.arange(len(self.ranges))).astype(np.float32)
+
+    def points(self) -> np.ndarray:
+        """Hit points in base_link [P, 2]: the finite returns inside the sensor's range, nothing else."""
+        with np.errstate(invalid="ignore"):
+            hit = np.isfinite(self.ranges) & (self.ranges >= self.range_min) & (self.ranges <= self.range_max)
+        ranges, angles = self.ranges[hit], self.angles[hit]
+        points = np.stack([ranges * np.cos(angles), ranges * np.sin(angles)], -1).astype(np.float32)
+        return to_odom(np.asarray(self.offset, np.float32), points)
+
+
+@dataclass(frozen=True)
+class Image:
+    """One camera frame: `rgb` [height, width, 3] uint8, `depth` [height, width] metres (float32) when there is one."""
+
+    stamp: float
+    rgb: np.ndarray
+    depth: np.ndarray | None = None
+    horizontal_fov: float = math.pi / 2
+
+
+@dataclass(frozen=True)
+class Odometry:
+    """Wheel odometry: `pose` [3] in odom, `velocity` [2] = (v, w) in base_link."""
+
+    stamp: float
+    pose: np.ndarray
+    velocity: np.ndarray
+
+
+@dataclass(frozen=True)
+class Command:
+    """A velocity command: forward speed `v` (m/s) and turn rate `w` (rad/s), at `stamp`."""
+
+    stamp: float
+    v: float
+    w: float
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One model step's worth of sensing, as the synchronizer put it together; batched, B first.
+
+    `pose` [B, 3] and `velocity` [B, 2] are odometry at `stamp`.  `scans` (one or None per problem) are the newest sweeps not
+    later than `stamp`, `scan_poses` [B, 3] the odometry at each sweep's own stamp.  `images` [B, h, w, 3] uint8 or None.
+    """
+
+    stamp: float
+    pose: np.ndarray
+    velocity: np.ndarray
+    scans: Sequence[Scan | None] = (None,)
+    scan_poses: np.ndarray | None = None
+    images: np.ndarray | None = None
+    depths: np.ndarray | None = None
+
+    @property
+    def batch(self) -> int:
+        return len(self.pose)
+
+
+# --- what the mind holds ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Representation:
+    """An encoded observation: `tokens` [B, T, D], made by the model `model` (sha256, or a plugin's name and version)."""
+
+    stamp: float
+    tokens: Array
+    model: str
+
+
+@dataclass(frozen=True)
+class WorldState:
+    """The short-term memory's estimate at `stamp`.
+
+    `representation` [B, T, D]; `pose` [B, 3] in odom; `velocity` [B, 2]; `points` [B, P, 2] obstacle points in odom, padded with
+    +inf (None without a lidar); `sent` the commands that really left the gate, oldest first: times [L] and values [B, L, 2].
+    """
+
+    stamp: float
+    representation: Array
+    pose: Array
+    velocity: Array
+    model: str
+    points: Array | None = None
+    sent_stamps: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    sent: Array | None = None
+
+    @property
+    def batch(self) -> int:
+        return self.pose.shape[0]
+
+    def to_torch(self, device: str = "cpu") -> WorldState:
+        """The same state with its arrays as torch tensors on `device`."""
+        import torch
+
+        def move(value):
+            if value is None:
+                return None
+            return torch.as_tensor(value, dtype=torch.float32, device=device)
+
+        return replace(
+            self,
+            representation=move(self.representation),
+            pose=move(self.pose),
+            velocity=move(self.velocity),
+            points=move(self.points),
+            sent=move(self.sent),
+        )
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the task objectives compare with: `position` [B, 2] in odom, `heading` [B] or None, `representation` [B, T, D] or None.
+
+    `final` is False for a subgoal that is only passed through: nothing is gained by stopping there.
+    """
+
+    position: Array | None = None
+    heading: Array | None = None
+    representation: Array | None = None
+    final: bool = True
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What a world model imagines: K futures of each of N action sequences from `state`.
+
+    `actions` [B, N, H, A]; `poses` [B, N, K, H, 3] in odom at the END of each step; `velocities` [B, N, K, H, 2];
+    `representations` [B, N, K, H, T, D] (may be an expanded view); `readouts` name -> [B, N, K, H]; `dt` seconds.
+    """
+
+    state: WorldState
+    actions: Array
+    poses: Array
+    velocities: Array
+    dt: float
+    representations: Array | None = None
+    readouts: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WeightedObjective:
+    name: str
+    weight: float
+    objective: Objective
+
+
+@dataclass(frozen=True)
+class NamedGuardrail:
+    name: str
+    guardrail: Guardrail
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One planning problem for the actor: immutable, so that a solve needs no lock.
+
+    `action_low`, `action_high` [A] bound the actions; `rate_limit` [A] bounds their change per second, from `last_action` [B, A]
+    on.  `warm_start` [B, H, A] is the previous plan, already shifted by the time that has passed; None for none.
+    """
+
+    state: WorldState
+    goal: Goal
+    world_model: WorldModel
+    objectives: Sequence[WeightedObjective]
+    guardrails: Sequence[NamedGuardrail]
+    horizon: int
+    dt: float
+    futures: int
+    action_low: Array
+    action_high: Array
+    rate_limit: Array
+    last_action: Array
+    warm_start: Array | None = None
+    proposals: Array | None = None
+    """[B, n, H, A] from a policy, put among the first candidates."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The optimizer's answer: `actions` [B, H, A] with everything needed to understand it.
+
+    `feasible` [B] bool; `energy` [B] the weighted sum; `energies` name -> [B] (weighted); `margins` guardrail -> [B] the worst
+    margin over futures and steps; `violation` [B].  `stop_reason`: converged | deadline | iterations.  `mode`: optimizer | policy |
+    braking.  `poses` [B, K, H, 3] are the imagined futures of `actions`; `candidates` holds the last iteration's poses
+    [B, N, H, 3] (first future) with `candidate_energy` [B, N], for looking only.
+    """
+
+    actions: Array
+    feasible: Array
+    energy: Array
+    energies: Mapping[str, Array]
+    margins: Mapping[str, Array]
+    violation: Array
+    poses: Array
+    iterations: int
+    evaluations: int
+    seconds: float
+    stop_reason: str
+    mode: str
+    dt: float
+    stamp: float
+    candidates: Array | None = None
+    candidate_energy: Array | None = None
+    candidate_feasible: Array | None = None
