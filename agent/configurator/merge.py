@@ -1,0 +1,137 @@
+"""Configurator "merge": a task and every module's parameters -> one numbered immutable snapshot.
+
+The architecture's configurator sets all other modules up for the task at hand.  Here it overlays the task's weights on the
+cost module's, picks the tolerances, watches whether the goal is reached, and gives the result a number.  Nothing it can be told
+loosens a guardrail: a task's `speed_scale` and `extra_margin` only tighten, and guardrails have no weight.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from objective_agent.config import (
+    ActorParameters,
+    Configuration,
+    ConfiguratorParameters,
+    CostParameters,
+    Positive,
+    RobotParameters,
+    Strict,
+    Task,
+    WorldModelParameters,
+    validate,
+)
+from objective_agent.types import ConfigurationError, InputError, wrap_angle
+
+SETTINGS = {
+    "cost": CostParameters,
+    "actor": ActorParameters,
+    "world_model": WorldModelParameters,
+    "configurator": ConfiguratorParameters,
+}
+FRAME = "odom"
+
+
+class Merge:
+    """`configure` returns the same object as before until something changes; then a new one with the next number."""
+
+    class Config(Strict):
+        leave_factor: Positive = Field(2.0, ge=1, description="a reached goal counts as left beyond this many tolerances")
+
+    def __init__(self, config: Config, robot: RobotParameters):
+        self.config = config
+        self.robot = robot
+        self.current: Configuration | None = None
+        self._settings: dict[str, Any] = {name: model() for name, model in SETTINGS.items()}
+
+    def set_settings(self, module: str, parameters: Any) -> None:
+        """Takes the parameters (model or mapping) of "cost", "actor", "world_model" or "configurator".
+
+        Raises ConfigurationError, and keeps the old ones, when they are not valid.
+        """
+        if module not in SETTINGS:
+            raise ConfigurationError(f"settings of {module!r}: unknown module; the configurator merges {', '.join(SETTINGS)}")
+        model = SETTINGS[module]
+        self._settings[module] = parameters if isinstance(parameters, model) else validate(model, parameters, module)
+
+    def configure(self, task: Task, status: dict) -> Configuration:
+        """The snapshot for `task`.
+
+        `status`: "stamp" (s) and "pose" (odometry [3], or absent before there is any).  Raises InputError, and keeps the last
+        snapshot, for a task that can't be done: unknown weights, a goal that is not finite or not in odom.
+        """
+        check_task(task, self._settings["cost"])
+        settings: ConfiguratorParameters = self._settings["configurator"]
+        tolerance = task.tolerance or settings.goal_tolerance
+        pose = status.get("pose")
+        pose = None if pose is None or not np.isfinite(pose).all() else np.reshape(pose, -1)[:3].astype(float)
+        reached = self._reached(task, pose, tolerance, settings.heading_tolerance)
+        wanted = {
+            "task": task,
+            "cost": _weighted(self._settings["cost"], task.weights),
+            "actor": self._settings["actor"],
+            "world_model": self._settings["world_model"],
+            "goal_tolerance": tolerance,
+            "heading_tolerance": settings.heading_tolerance,
+            "use_route": settings.use_route,
+            "lookahead": settings.lookahead,
+            "reached": reached,
+            "reason": _reason(task, pose, reached),
+        }
+        last = self.current
+        if last is None or any(getattr(last, name) != value for name, value in wanted.items()):
+            number = 0 if last is None else last.number + 1
+            self.current = Configuration(number=number, stamp=float(status.get("stamp", 0.0)), **wanted)
+        return self.current
+
+    def _reached(self, task: Task, pose: Any, tolerance: float, heading_tolerance: float) -> bool:
+        """Within the tolerances; once reached, it stays so until the robot is clearly away or the goal is another."""
+        if task.kind != "goal_pose" or pose is None:
+            return False
+        if self.current is not None and self.current.reached and _goal(self.current.task) == _goal(task):
+            tolerance, heading_tolerance = tolerance * self.config.leave_factor, heading_tolerance * self.config.leave_factor
+        x, y, yaw = pose
+        there = math.dist((x, y), task.position) <= tolerance
+        return there and (task.heading is None or abs(wrap_angle(yaw - task.heading)) <= heading_tolerance)
+
+
+def check_task(task: Task, cost: CostParameters) -> None:
+    """InputError, one line with the mend, for a task that can't be configured."""
+    unknown = sorted(set(task.weights) - set(cost.objectives))
+    if unknown:
+        rails = sorted(set(unknown) & set(cost.guardrails))
+        note = f" ({', '.join(rails)}: a guardrail, which has no weight)" if rails else ""
+        raise InputError(f"task weights {', '.join(unknown)}: no such objective{note}; known: {', '.join(cost.objectives)}")
+    if any(not math.isfinite(weight) or weight < 0 for weight in task.weights.values()):
+        raise InputError(f"task weights {task.weights}: must be finite and >= 0")
+    if task.kind != "goal_pose":
+        return
+    if task.position is None or not all(map(math.isfinite, task.position)):
+        raise InputError(f"goal position {task.position}: must be two finite numbers [x, y]")
+    if task.heading is not None and not math.isfinite(task.heading):
+        raise InputError(f"goal heading {task.heading}: must be finite, or left out for any heading")
+    if task.frame.strip("/") != FRAME:
+        raise InputError(f"goal in frame {task.frame!r}: only {FRAME!r} is known here; transform the goal to {FRAME} first")
+
+
+def _goal(task: Task) -> tuple:
+    return task.id, task.position, task.heading, task.tolerance
+
+
+def _weighted(cost: CostParameters, weights: dict[str, float]) -> CostParameters:
+    if not weights:
+        return cost
+    terms = {name: term.model_copy(update={"weight": weights.get(name, term.weight)}) for name, term in cost.terms.items()}
+    return cost.model_copy(update={"terms": terms})
+
+
+def _reason(task: Task, pose: Any, reached: bool) -> str:
+    if task.kind == "idle":
+        return "no task"
+    if pose is None:
+        return "no odometry yet: can't tell where the goal is"
+    return "goal reached" if reached else ""
