@@ -48,15 +48,18 @@ class Merge:
         self.current: Configuration | None = None
         self._settings: dict[str, Any] = {name: model() for name, model in SETTINGS.items()}
 
-    def set_settings(self, module: str, parameters: Any) -> None:
-        """Takes the parameters (model or mapping) of "cost", "actor", "world_model" or "configurator".
+    def set_parameters(self, **modules: Any) -> None:
+        """Takes the parameters (model or mapping) of any of the modules `cost`, `actor`, `world_model`, `configurator`.
 
-        Raises ConfigurationError, and keeps the old ones, when they are not valid.
+        Raises ConfigurationError, and keeps all the old ones, when one is not valid.
         """
-        if module not in SETTINGS:
-            raise ConfigurationError(f"settings of {module!r}: unknown module; the configurator merges {', '.join(SETTINGS)}")
-        model = SETTINGS[module]
-        self._settings[module] = parameters if isinstance(parameters, model) else validate(model, parameters, module)
+        checked = {}
+        for name, parameters in modules.items():
+            if name not in SETTINGS:
+                raise ConfigurationError(f"parameters of {name!r}: unknown module; known here: {', '.join(SETTINGS)}")
+            model = SETTINGS[name]
+            checked[name] = parameters if isinstance(parameters, model) else validate(model, parameters, name)
+        self._settings.update(checked)
 
     def configure(self, task: Task, status: dict) -> Configuration:
         """The snapshot for `task`.

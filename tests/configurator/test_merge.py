@@ -23,10 +23,10 @@ def test_the_number_rises_only_when_something_changed():
     assert made.configure(GOAL, status(0.5, stamp=2.0)) is first
     second = made.configure(Task(kind="goal_pose", position=(2.0, 1.5)), status(stamp=3.0))
     assert (first.number, second.number) == (0, 1) and second.stamp == 3.0
-    made.set_settings("actor", {"horizon": 20})
+    made.set_parameters(actor={"horizon": 20})
     third = made.configure(second.task, status())
     assert third.number == 2 and third.actor.horizon == 20
-    made.set_settings("actor", ActorParameters(horizon=20))
+    made.set_parameters(actor=ActorParameters(horizon=20))
     assert made.configure(second.task, status()) is third
 
 
@@ -90,10 +90,11 @@ def test_a_task_that_cannot_be_done_is_refused_in_one_line_and_the_last_snapshot
 def test_bad_settings_are_refused_and_the_old_ones_stay():
     made = merge()
     with pytest.raises(ConfigurationError, match="horizon"):
-        made.set_settings("actor", {"horizon": 0})
+        made.set_parameters(cost={"objectives": ["goal_pose"]}, actor={"horizon": 0})
     with pytest.raises(ConfigurationError, match="gate"):
-        made.set_settings("gate", {})
-    assert made.configure(GOAL, status()).actor == ActorParameters()
+        made.set_parameters(gate={})
+    got = made.configure(GOAL, status())
+    assert got.actor == ActorParameters() and got.cost == CostParameters()
 
 
 @pytest.mark.parametrize("bad", [{"speed_scale": 1.5}, {"extra_margin": -0.1}])
