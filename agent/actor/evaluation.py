@@ -1,0 +1,58 @@
+"""What a set of candidate plans is worth: imagine, score, check.
+
+    energy = sum_i weight_i * mean over futures and steps of energy_i        (the whole trajectory, never its end alone)
+    violation = max over guardrails, futures and steps of (-margin)+         (the worst that may happen)
+
+A guardrail is no weight: a candidate is feasible or not, and the feasible ones rank before all others whatever their energy.  A
+number that is no number is never feasible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from objective_agent.types import Problem, Trajectory
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`energy`, `violation` [B, N]; `energies` (weighted) and `margins` name -> [B, N]; the trajectory they belong to."""
+
+    energy: Tensor
+    violation: Tensor
+    energies: Mapping[str, Tensor]
+    margins: Mapping[str, Tensor]
+    trajectory: Trajectory
+
+    @property
+    def feasible(self) -> Tensor:
+        """[B, N] bool"""
+        return (self.violation <= 0) & torch.isfinite(self.energy)
+
+    def score(self) -> Tensor:
+        """[B, N], smallest is best: the energy of feasible candidates; above all of these the others, by violation."""
+        feasible = self.feasible
+        worst = torch.where(feasible, self.energy, -torch.inf).amax(1, keepdim=True)
+        worst = torch.where(torch.isfinite(worst), worst, 0.0)
+        rest = torch.where(torch.isfinite(self.energy), worst + 1 + self.violation, torch.inf)
+        return torch.where(feasible, self.energy, rest)
+
+
+def evaluate(problem: Problem, actions: Tensor) -> Evaluation:
+    """Imagines `actions` [B, N, H, A] in `problem.futures` futures and scores them."""
+    trajectory = problem.world_model.rollout(problem.state, actions, problem.futures, problem.dt)
+    zeros = torch.zeros(actions.shape[:2], device=actions.device)
+    energy, violation = zeros, zeros
+    energies, margins = {}, {}
+    for term in problem.objectives:
+        energies[term.name] = term.weight * term.objective.energy(trajectory, problem.goal).mean((2, 3))
+        energy = energy + energies[term.name]
+    for named in problem.guardrails:
+        margins[named.name] = named.guardrail.margin(trajectory).amin((2, 3))
+        violation = torch.maximum(violation, -margins[named.name])
+    violation = torch.where(torch.isnan(violation), torch.inf, violation)
+    return Evaluation(energy, violation, energies, margins, trajectory)

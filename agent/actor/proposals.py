@@ -1,0 +1,48 @@
+"""Where candidates come from before there is anything to learn from: what the robot can do, a library of arcs, smooth noise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def within_limits(actions: Tensor, low: Tensor, high: Tensor, change: Tensor, last: Tensor) -> Tensor:
+    """`actions` [B, N, H, A] clipped to [low, high], then to at most `change` [A] per step, beginning with `last` [B, A]."""
+    previous = last[:, None].expand(-1, actions.shape[1], -1)
+    limited = []
+    for wanted in torch.clamp(actions, low, high).unbind(2):
+        previous = torch.minimum(torch.maximum(wanted, previous - change), previous + change)
+        limited.append(previous)
+    return torch.stack(limited, 2)
+
+
+def library(horizon: int, dt: float, low: Tensor, high: Tensor) -> Tensor:
+    """Arcs [n, H, 2] for a body with (v, w) actions: steady arcs, turning before going, swerves, reversing."""
+    time = torch.arange(horizon) * dt
+    half = 0.5 * horizon * dt
+    rows = [
+        _steady(time, v, w) for v in (1.0, 0.6, 0.25, 0.0) for w in (-1.0, -0.6, -0.3, 0.0, 0.3, 0.6, 1.0) if (v, w) != (0, 0)
+    ]
+    for w in (-1.0, 1.0):
+        rows += [_then(time, switch, (0.0, w), (1.0, 0.0)) for switch in (0.4, 0.8, 1.2, 1.8)]
+        rows += [_then(time, half, (v, 0.4 * w), (v, -0.4 * w)) for v in (0.5, 1.0)]
+        rows.append(_steady(time, -1.0, 0.5 * w))
+    rows.append(_steady(time, -1.0, 0.0))
+    shares = torch.stack(rows)
+    return torch.where(shares >= 0, shares * high.cpu().clamp(min=0), -shares * low.cpu().clamp(max=0)).to(low.device)
+
+
+def _steady(time: Tensor, v: float, w: float) -> Tensor:
+    return torch.tensor([v, w]).expand(len(time), 2)
+
+
+def _then(time: Tensor, switch: float, first: tuple[float, float], second: tuple[float, float]) -> Tensor:
+    return torch.where((time < switch - 1e-6)[:, None], torch.tensor(first), torch.tensor(second))
+
+
+def noise_shape(horizon: int, dt: float, correlation: float) -> Tensor:
+    """Matrix [H, H] that turns white noise into noise with the correlation exp(-(t / correlation)^2 / 2) between steps."""
+    time = torch.arange(horizon, dtype=torch.float64) * dt
+    covariance = torch.exp(-0.5 * ((time[:, None] - time[None]) / correlation) ** 2)
+    covariance = 0.999 * covariance + 0.001 * torch.eye(horizon, dtype=torch.float64)
+    return torch.linalg.cholesky(covariance).float()

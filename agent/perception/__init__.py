@@ -1,0 +1,1 @@
+"""Perception: sensor readings become observations, observations become representations."""
