@@ -79,7 +79,9 @@ class CostParameters(Strict):
     """Nav2's style: `objectives: [goal_pose, smooth]`, then a section per name."""
 
     objectives: tuple[str, ...] = Field(("goal_pose", "smooth", "effort", "bump"), description="names of the energy terms")
-    guardrails: tuple[str, ...] = Field(("clearance",), description="names of the hard constraints", json_schema_extra=READ_ONLY)
+    guardrails: tuple[str, ...] = Field(
+        ("clearance",), description="names of the hard constraints", json_schema_extra=READ_ONLY
+    )
     terms: dict[str, TermSpec] = Field(default_factory=dict, description="one section per name")
 
     @model_validator(mode="before")

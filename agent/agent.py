@@ -1,0 +1,124 @@
+"""The loop: perceive -> remember -> configure -> plan -> act.
+
+`Agent` is the whole mind in one object, without ROS: `evaluate` drives it in the simulator.  The nodes run the same pieces, each
+module in its node; a parity test plays one bag through both.
+
+    observation    = synchronizer.observe(stamp)              what the sensors said, aligned in time
+    representation = encoder.encode(observation)              perception
+    state          = memory.update(representation, ...)       short-term memory
+    route          = router.update(observation, goal)         where one can go
+    configuration  = configurator.configure(task, status)     one numbered snapshot
+    decision       = planner.decide(configuration, state, route, ...)
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from objective_agent import plugins
+from objective_agent.config import AgentParameters, Configuration, MemoryParameters, RobotParameters, Task
+from objective_agent.perception.synchronizer import Synchronizer
+from objective_agent.planner import Decision, Planner
+from objective_agent.types import Command, Image, Observation, Odometry, Scan, WorldState
+
+
+class Router:
+    """Asks the route memory for a way to the goal every `route_period` seconds, and at once for a new goal."""
+
+    def __init__(self, parameters: MemoryParameters, robot: RobotParameters):
+        self.memory = plugins.create("route_memory", parameters.route, robot, "memory.route")
+        self._period = parameters.route_period
+        self.reset()
+
+    def reset(self) -> None:
+        self.memory.reset()
+        self.route: np.ndarray | None = None
+        self._planned_at = -math.inf
+        self._goal: tuple[float, float] | None = None
+        self._scan_stamp: float | None = None
+
+    def update(self, observation: Observation, goal: tuple[float, float] | None) -> np.ndarray | None:
+        """Way points [n, 2] in odom, None without a goal or a way.  `goal` is (x, y) in odom."""
+        scan = observation.scans[0]
+        if scan is not None and scan.stamp != self._scan_stamp:
+            self._scan_stamp = scan.stamp
+            self.memory.update(observation)
+        if goal is None:
+            self.route, self._goal = None, None
+            return None
+        elapsed = observation.stamp - self._planned_at
+        if goal != self._goal or elapsed >= self._period or elapsed < 0:
+            self._goal, self._planned_at = goal, observation.stamp
+            self.route = self.memory.route(np.asarray(observation.pose[0][:2]), np.asarray(goal))
+        return self.route
+
+
+class Agent:
+    """The mind of one robot.  Readings and sent commands go in as they come; `step` decides.
+
+    Raises ConfigurationError when a parameter, a plugin name or a plugin's setting is wrong.
+    """
+
+    def __init__(self, parameters: AgentParameters, seed: int = 0):
+        robot = parameters.robot
+        self.parameters = parameters
+        self.synchronizer = Synchronizer(parameters.perception)
+        self.encoder = plugins.create("encoder", parameters.perception.encoder, robot, "perception.encoder")
+        self.memory = plugins.create("short_term_memory", parameters.memory.short_term, robot, "memory.short_term")
+        self.router = Router(parameters.memory, robot)
+        self.configurator = plugins.create("configurator", parameters.configurator.configurator, robot, "configurator")
+        self.configurator.set_parameters(
+            configurator=parameters.configurator,
+            cost=parameters.cost,
+            actor=parameters.actor,
+            world_model=parameters.world_model,
+        )
+        self.planner = Planner(robot, seed)
+        self.task = Task()
+
+    def reset(self, seed: int | None = None) -> None:
+        """A new life: all memories empty, no task; with a seed, the decisions that follow are repeatable."""
+        self.synchronizer = Synchronizer(self.parameters.perception)
+        self.memory.reset()
+        self.router.reset()
+        self.planner.reset(seed)
+        self.task = Task()
+
+    def set_task(self, task: Task) -> None:
+        """Takes over a task; InputError when it names unknown objectives or a frame that can't be used."""
+        self.configurator.configure(task, {})
+        self.task = task
+
+    def observe(self, reading: Scan | Image | Odometry) -> None:
+        self.synchronizer.add(reading)
+
+    def command_sent(self, command: Command) -> None:
+        """A command as it left the safety gate (not as it was asked for)."""
+        self.memory.command_sent(command)
+
+    def step(self, stamp: float, now: float | None = None, latency: float = 0.0, budget: float = math.inf) -> Decision:
+        """One decision on what the sensors said up to `stamp`.  `now`, `latency`, `budget`: see `Planner.decide`."""
+        now = stamp if now is None else now
+        observation = self.synchronizer.observe(stamp)
+        if observation is None:
+            return Decision(Command(stamp, 0.0, 0.0), None, self.synchronizer.reason)
+        state = self.remember(observation)
+        configuration = self.configure(state)
+        route = self.router.update(observation, route_goal(configuration))
+        return self.planner.decide(configuration, state, route, now, latency, budget)
+
+    def remember(self, observation: Observation) -> WorldState:
+        return self.memory.update(self.encoder.encode(observation), observation)
+
+    def configure(self, state: WorldState) -> Configuration:
+        return self.configurator.configure(self.task, {"stamp": state.stamp, "pose": np.asarray(state.pose[0])})
+
+
+def route_goal(configuration: Configuration) -> tuple[float, float] | None:
+    """Where the route memory has to find a way to under `configuration`, None for nowhere."""
+    task = configuration.task
+    if task.kind != "goal_pose" or configuration.reached or not configuration.use_route:
+        return None
+    return task.position

@@ -1,0 +1,198 @@
+"""The actor's step: one configuration, one state, one route -> one plan and the command that starts it.
+
+Used by the actor node and by `Agent` alike, so that what `evaluate` measures is what the robot runs.  The step itself is short:
+predict the state to the moment at which the action will take effect (latency is part of the state), choose the subgoal, search,
+hand out the first action.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from objective_agent import plugins
+from objective_agent.config import Configuration, CostParameters, PluginSpec, RobotParameters, TermSpec
+from objective_agent.memory.route import lookahead
+from objective_agent.types import (
+    Command,
+    ConfigurationError,
+    Goal,
+    NamedGuardrail,
+    Plan,
+    Problem,
+    WeightedObjective,
+    WorldState,
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one step of the agent came to: the command, and all that explains it.
+
+    `reason` is empty while the robot drives to its goal; otherwise it says in one line why it holds or brakes.
+    """
+
+    command: Command
+    configuration: Configuration | None
+    reason: str
+    state: WorldState | None = None
+    plan: Plan | None = None
+    route: np.ndarray | None = None
+    subgoal: np.ndarray | None = None
+    seconds: float = 0.0
+    deadline_missed: bool = False
+
+
+class Planner:
+    """Mode-2 of the actor.  One thread owns it; `decide` reads nothing but its arguments and its last plan."""
+
+    def __init__(self, robot: RobotParameters, seed: int = 0):
+        self.robot = robot
+        self._seed = seed
+        self._key: object = None
+        self._last: tuple[Plan, float, tuple[int, str]] | None = None
+        self.optimizer = None
+
+    def reset(self, seed: int | None = None) -> None:
+        """Forgets the last plan; with a seed, makes the decisions that follow repeatable."""
+        self._last = None
+        if seed is not None:
+            self._seed = seed
+        if self.optimizer is not None:
+            self.optimizer.reset(self._seed)
+
+    def prepare(self, configuration: Configuration) -> None:
+        """Makes the modules that `configuration` names, unless they are there already.  Raises ConfigurationError."""
+        cost, task = configuration.cost, configuration.task
+        key = (cost, configuration.actor, configuration.world_model, task.extra_margin)
+        if key == self._key:
+            return
+        world_model = plugins.create("world_model", configuration.world_model.world_model, self.robot, "world_model")
+        objectives = make_objectives(cost, self.robot)
+        guardrails = make_guardrails(cost, self.robot, task.extra_margin)
+        if self.optimizer is None or self._key is None or self._key[1] != configuration.actor:
+            self.optimizer = plugins.create("optimizer", configuration.actor.optimizer, self.robot, "actor.optimizer")
+            self.optimizer.reset(self._seed)
+        self.world_model, self.objectives, self.guardrails = world_model, objectives, guardrails
+        self._key = key
+
+    def decide(
+        self,
+        configuration: Configuration,
+        state: WorldState,
+        route: np.ndarray | None,
+        now: float,
+        latency: float,
+        budget: float = math.inf,
+    ) -> Decision:
+        """Plans from `state` at time `now` (s, the clock of the stamps).
+
+        `latency`: seconds until the command will have left the gate.  `budget`: seconds of wall time for the search; inf lets
+        it run to convergence or to its last iteration, which is repeatable.
+        """
+        started = time.perf_counter()
+        task = configuration.task
+        if configuration.reached or task.kind == "idle":
+            self._last = None
+            return Decision(Command(state.stamp, 0.0, 0.0), configuration, configuration.reason or "no task", state)
+        self.prepare(configuration)
+        actor = configuration.actor
+        effect = now + latency + self.robot.actuator_delay
+        with torch.inference_mode():
+            predicted = self.world_model.advance(state.to_torch(actor.device), effect)
+            position, final = self._subgoal(configuration, route, np.asarray(state.pose[0], np.float64))
+            problem = self._problem(configuration, predicted, position, final, effect)
+            plan = self.optimizer.solve(problem, started + budget)
+        self._last = (plan, effect, (configuration.number, task.id))
+        seconds = time.perf_counter() - started
+        v, w = (float(value) for value in plan.actions[0, 0])
+        return Decision(
+            command=Command(state.stamp, v, w),
+            configuration=configuration,
+            reason="no feasible plan: braking" if plan.mode == "braking" else "",
+            state=state,
+            plan=plan,
+            route=route,
+            subgoal=position,
+            seconds=seconds,
+            deadline_missed=seconds > actor.deadline,
+        )
+
+    def _subgoal(self, configuration: Configuration, route: np.ndarray | None, pose: np.ndarray) -> tuple[np.ndarray, bool]:
+        goal = np.asarray(configuration.task.position, np.float64)
+        if not configuration.use_route or route is None or len(route) == 0:
+            return goal, True
+        return lookahead(route, pose[:2], configuration.lookahead)
+
+    def _problem(
+        self, configuration: Configuration, state: WorldState, position: np.ndarray, final: bool, effect: float
+    ) -> Problem:
+        actor, robot, scale = configuration.actor, self.robot, configuration.task.speed_scale
+
+        def tensor(values) -> torch.Tensor:
+            return torch.as_tensor(np.asarray(values, np.float32), device=actor.device)
+
+        heading = configuration.task.heading
+        last = state.sent[:, -1] if state.sent is not None and state.sent.shape[1] else state.velocity
+        return Problem(
+            state=state,
+            goal=Goal(
+                position=tensor(position)[None],
+                heading=tensor([heading]) if final and heading is not None else None,
+                final=final,
+            ),
+            world_model=self.world_model,
+            objectives=self.objectives,
+            guardrails=self.guardrails,
+            horizon=actor.horizon,
+            dt=actor.dt,
+            futures=actor.futures,
+            action_low=tensor([-robot.max_reverse_speed * scale, -robot.max_turn_rate * scale]),
+            action_high=tensor([robot.max_speed * scale, robot.max_turn_rate * scale]),
+            rate_limit=tensor([robot.max_acceleration, robot.max_turn_acceleration]),
+            last_action=last,
+            warm_start=self._warm_start(configuration, effect),
+        )
+
+    def _warm_start(self, configuration: Configuration, effect: float) -> torch.Tensor | None:
+        """The last plan, shifted by the time really elapsed (linear between its steps); None after a change of task."""
+        if self._last is None:
+            return None
+        plan, then, (_, task_id) = self._last
+        steps = (effect - then) / plan.dt
+        horizon = plan.actions.shape[1]
+        if task_id != configuration.task.id or plan.mode == "braking" or not 0 <= steps < horizon:
+            return None
+        if configuration.actor.horizon != horizon or configuration.actor.dt != plan.dt:
+            return None
+        at = np.minimum(np.arange(horizon) + steps, horizon - 1)
+        low = np.floor(at).astype(np.int64)
+        share = torch.as_tensor((at - low).astype(np.float32), device=plan.actions.device)[:, None]
+        return plan.actions[:, low] * (1 - share) + plan.actions[:, np.minimum(low + 1, horizon - 1)] * share
+
+
+def make_objectives(cost: CostParameters, robot: RobotParameters) -> list[WeightedObjective]:
+    """The objectives that `cost` names, with their weights."""
+    return [WeightedObjective(name, cost.terms[name].weight, _term("objective", name, cost, robot)) for name in cost.objectives]
+
+
+def make_guardrails(cost: CostParameters, robot: RobotParameters, extra_margin: float = 0.0) -> list[NamedGuardrail]:
+    """The guardrails that `cost` names, each tightened by `extra_margin` >= 0 metres (never loosened)."""
+    if not extra_margin >= 0:
+        raise ConfigurationError(f"extra_margin = {extra_margin}: guardrails can be tightened (>= 0), never loosened")
+    return [NamedGuardrail(name, _term("guardrail", name, cost, robot, extra_margin)) for name in cost.guardrails]
+
+
+def _term(kind: str, name: str, cost: CostParameters, robot: RobotParameters, extra_margin: float = 0.0):
+    spec: TermSpec = cost.terms[name]
+    plugin = plugins.resolve(kind, spec.plugin)
+    config = plugins.check(kind, PluginSpec(plugin=spec.plugin, **spec.settings), f"cost.{name}")
+    if extra_margin:
+        if "margin" not in type(config).model_fields:
+            raise ConfigurationError(f"cost.{name}: guardrail {spec.plugin!r} has no `margin` that extra_margin could tighten")
+        config = config.model_copy(update={"margin": config.margin + extra_margin})
+    return plugin(config, robot)
