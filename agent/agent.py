@@ -1,7 +1,7 @@
 """The loop: perceive -> remember -> configure -> plan -> act.
 
-`Agent` is the whole mind in one object, without ROS: `evaluate` drives it in the simulator.  The nodes run the same pieces, each
-module in its node; a parity test plays one bag through both.
+`Agent` is the whole mind in one object, without ROS: `evaluate` drives it in the simulator.  The nodes run the same pieces,
+each module in its node; a parity test plays one bag through both.
 
     observation    = synchronizer.observe(stamp)              what the sensors said, aligned in time
     representation = encoder.encode(observation)              perception

@@ -94,7 +94,7 @@ class Optimizer(Protocol):
     """The actor's Mode-2: searches for the actions of least energy among the feasible ones."""
 
     def solve(self, problem: Problem, deadline: float) -> Plan:
-        """The best feasible plan found by `deadline` (time.perf_counter() seconds; inf: run to convergence or the last iteration).
+        """The best feasible plan found by `deadline` (time.perf_counter() s; inf: run to convergence or the last iteration).
 
         Always returns.  When nothing feasible was found the plan is the braking plan and says so.
         """

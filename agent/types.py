@@ -161,8 +161,8 @@ class Representation:
 class WorldState:
     """The short-term memory's estimate at `stamp`.
 
-    `representation` [B, T, D]; `pose` [B, 3] in odom; `velocity` [B, 2]; `points` [B, P, 2] obstacle points in odom, padded with
-    +inf (None without a lidar); `sent` the commands that really left the gate, oldest first: times [L] and values [B, L, 2].
+    `representation` [B, T, D]; `pose` [B, 3] in odom; `velocity` [B, 2]; `points` [B, P, 2] obstacle points in odom, padded
+    with +inf (None without a lidar); `sent` the commands that really left the gate, oldest first: times [L], values [B, L, 2].
     """
 
     stamp: float
@@ -199,7 +199,7 @@ class WorldState:
 
 @dataclass(frozen=True)
 class Goal:
-    """What the task objectives compare with: `position` [B, 2] in odom, `heading` [B] or None, `representation` [B, T, D] or None.
+    """What the task objectives compare with: `position` [B, 2] in odom, `heading` [B] or None, `representation` [B, T, D].
 
     `final` is False for a subgoal that is only passed through: nothing is gained by stopping there.
     """
@@ -244,8 +244,8 @@ class NamedGuardrail:
 class Problem:
     """One planning problem for the actor: immutable, so that a solve needs no lock.
 
-    `action_low`, `action_high` [A] bound the actions; `rate_limit` [A] bounds their change per second, from `last_action` [B, A]
-    on.  `warm_start` [B, H, A] is the previous plan, already shifted by the time that has passed; None for none.
+    `action_low`, `action_high` [A] bound the actions; `rate_limit` [A] bounds their change per second, from `last_action`
+    [B, A] on.  `warm_start` [B, H, A] is the previous plan, already shifted by the time that has passed; None for none.
     """
 
     state: WorldState
@@ -270,8 +270,8 @@ class Plan:
     """The optimizer's answer: `actions` [B, H, A] with everything needed to understand it.
 
     `feasible` [B] bool; `energy` [B] the weighted sum; `energies` name -> [B] (weighted); `margins` guardrail -> [B] the worst
-    margin over futures and steps; `violation` [B].  `stop_reason`: converged | deadline | iterations.  `mode`: optimizer | policy |
-    braking.  `poses` [B, K, H, 3] are the imagined futures of `actions`; `candidates` holds the last iteration's poses
+    margin over futures and steps; `violation` [B].  `stop_reason`: converged | deadline | iterations.  `mode`: optimizer |
+    policy | braking.  `poses` [B, K, H, 3] are the imagined futures of `actions`; `candidates` holds the last iteration's poses
     [B, N, H, 3] (first future) with `candidate_energy` [B, N], for looking only.
     """
 
