@@ -7,12 +7,12 @@ makes its transition fail with that one line; nothing that a message contains ca
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
 from objective_agent.config import Strict
@@ -39,6 +39,8 @@ class ModuleNode(Parametrized, LifecycleNode):
         self.steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._made: list[tuple[Callable, Any]] = []
         self._guard_transitions()
+        back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-0.5), on_clock_change=False)
+        self._jumps = self.get_clock().create_jump_callback(back, post_callback=self._jumped)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
         self._beat = self.create_timer(1.0, self.publish_diagnostics, clock=self.steady)
 
@@ -49,6 +51,9 @@ class ModuleNode(Parametrized, LifecycleNode):
 
     def start(self) -> None:
         """Activate."""
+
+    def on_time_jump(self) -> None:
+        """ROS time went back (a restarted simulator, a bag that starts over): forget what came before."""
 
     def stop(self) -> None:
         """Deactivate."""
@@ -98,6 +103,11 @@ class ModuleNode(Parametrized, LifecycleNode):
         self.refused, self.refusal = self.refused + 1, reason
         self.get_logger().error(reason, throttle_duration_sec=1.0)
 
+    def _jumped(self, jump) -> None:
+        if self.configured:
+            self.get_logger().warning(f"ROS time went back by {-jump.delta.nanoseconds * 1e-9:.2f} s; starting over")
+            self.on_time_jump()
+
     def publish_diagnostics(self) -> None:
         if self.failure:
             health = Health(ERROR, self.failure)
@@ -129,7 +139,6 @@ class ModuleNode(Parametrized, LifecycleNode):
         service.callback = guarded
 
     def _attempt(self, what: str, *steps: Callable) -> TransitionCallbackReturn:
-        begun = time.perf_counter()
         try:
             for step in steps:
                 step()
@@ -139,7 +148,6 @@ class ModuleNode(Parametrized, LifecycleNode):
             self.failure = f"{what} failed: {type(error).__name__}: {error}"
         else:
             self.failure = ""
-            self.get_logger().debug(f"{what} took {time.perf_counter() - begun:.2f} s")
             return SUCCESS
         self.get_logger().error(self.failure)
         self.publish_diagnostics()

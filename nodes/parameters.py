@@ -114,8 +114,10 @@ def build(model: type[Strict], values: Mapping[str, Any], where: str) -> tuple[C
     Raises ConfigurationError: one line with name, value and allowed range of everything that is wrong.
     """
     nested = nest(values)
-    shared = {name: nested.pop(name) for name in CommonParameters.model_fields if name in nested}
+    shared = {name: nested[name] for name in CommonParameters.model_fields if name in nested}
     common = validate(CommonParameters, shared, where)
+    for name in shared.keys() - model.model_fields.keys():  # a model may ask for a shared section itself, and check it harder
+        del nested[name]
     module = validate(model, nested, where)
     for _ in flatten(module):  # makes the plugins check their settings
         pass

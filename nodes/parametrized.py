@@ -45,7 +45,8 @@ class Parametrized:
         overrides = {name: given.value for name, given in self._parameter_overrides.items()}
         given = {n: v for n, v in overrides.items() if not (self.has_parameter(n) or n.startswith("qos_overrides."))}
         self.common, self.parameters = parameters.build(self.model, given, self.get_name())
-        for entry in (*parameters.flatten(self.common), *parameters.flatten(self.parameters)):
+        entries = {entry.name: entry for model in (self.common, self.parameters) for entry in parameters.flatten(model)}
+        for entry in entries.values():
             self.declare_parameter(entry.name, entry.value, parameters.descriptor(entry), ignore_override=True)
             self._declared.append(entry.name)
 
