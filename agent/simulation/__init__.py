@@ -1,0 +1,32 @@
+"""The embedded robot simulator: MuJoCo physics, ray-cast sensors, worlds, a world generator, and a gymnasium environment.
+
+The only part that knows the truth.  Nothing at run time reads it: the mind gets `Scan`, `Image` and `Odometry`, and no more.
+"""
+
+from objective_agent.simulation.generator import (
+    TEST_SEEDS,
+    TRAIN_SEEDS,
+    generate_apartment,
+    is_test_seed,
+    require_training_seeds,
+)
+from objective_agent.simulation.occupancy import Occupancy, occupancy
+from objective_agent.simulation.parameters import SensorParameters, SimulationParameters
+from objective_agent.simulation.people import Person
+from objective_agent.simulation.simulation import RobotSimulation
+from objective_agent.simulation.world import World
+
+__all__ = [
+    "TEST_SEEDS",
+    "TRAIN_SEEDS",
+    "Occupancy",
+    "Person",
+    "RobotSimulation",
+    "SensorParameters",
+    "SimulationParameters",
+    "World",
+    "generate_apartment",
+    "is_test_seed",
+    "occupancy",
+    "require_training_seeds",
+]
