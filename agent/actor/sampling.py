@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -41,15 +41,17 @@ class SamplingConfig(Strict):
 
 
 class SamplingOptimizer(ABC):
-    """`solve(problem, deadline)` -> Plan with NumPy arrays.  One seed gives one sequence of answers; problems in a batch share
-    the noise, so each gets the answer that it would get alone."""
+    """`solve(problem, deadline)` -> Plan with tensors on the CPU.
+
+    One seed gives one sequence of answers.  Problems in a batch share the noise, so each gets the answer it would get alone.
+    """
 
     Config = SamplingConfig
 
     def __init__(self, config: SamplingConfig, robot: RobotParameters):
         self.config = config
         self._generator = torch.Generator()
-        self._shapes: dict[tuple, Tensor] = {}
+        self._made: dict[tuple, Tensor] = {}
         self._seconds_per_iteration = 0.0
         self.reset(0)
 
@@ -116,8 +118,7 @@ class SamplingOptimizer(ABC):
             if problem.proposals is not None:
                 new.append(problem.proposals)
             if config.use_library and mean.shape[-1] == 2:
-                arcs = library(horizon, problem.dt, problem.action_low, problem.action_high)
-                new.append(arcs.expand(problem.state.batch, -1, -1, -1))
+                new.append(self._library(problem).expand(problem.state.batch, -1, -1, -1))
         new = within_limits(
             torch.cat(new, 1), problem.action_low, problem.action_high, problem.rate_limit * problem.dt, problem.last_action
         )
@@ -126,10 +127,20 @@ class SamplingOptimizer(ABC):
         return torch.cat([torch.zeros_like(incumbent), incumbent, new], 1)
 
     def _shape(self, horizon: int, dt: float) -> Tensor:
-        key = (horizon, dt)
-        if key not in self._shapes:
-            self._shapes[key] = noise_shape(horizon, dt, self.config.correlation)
-        return self._shapes[key]
+        return self._once(("noise", horizon, dt), lambda: noise_shape(horizon, dt, self.config.correlation))
+
+    def _library(self, problem: Problem) -> Tensor:
+        low, high = problem.action_low, problem.action_high
+        key = ("library", problem.horizon, problem.dt, *low.tolist(), *high.tolist(), low.device)
+        return self._once(key, lambda: library(problem.horizon, problem.dt, low, high))
+
+    def _once(self, key: tuple, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` gives, made anew only for a new key; only the last few are kept."""
+        if key not in self._made:
+            if len(self._made) >= 8:
+                self._made.clear()
+            self._made[key] = make()
+        return self._made[key]
 
 
 def allowed(evaluation: Evaluation) -> Tensor:
@@ -164,12 +175,12 @@ def _plan(
     index = torch.where(feasible, index, BRAKING)
     poses = evaluation.trajectory.poses
 
-    def chosen(values: Tensor) -> np.ndarray:
-        return _take(values, index).cpu().numpy()
+    def chosen(values: Tensor) -> Tensor:
+        return _take(values, index).cpu()
 
     return Plan(
         actions=chosen(actions),
-        feasible=feasible.cpu().numpy(),
+        feasible=feasible.cpu(),
         energy=chosen(evaluation.energy),
         energies={name: chosen(value) for name, value in evaluation.energies.items()},
         margins={name: chosen(value) for name, value in evaluation.margins.items()},
@@ -182,9 +193,9 @@ def _plan(
         mode="optimizer" if bool(feasible.any()) else "braking",
         dt=problem.dt,
         stamp=problem.state.stamp,
-        candidates=poses[:, :, 0].cpu().numpy(),
-        candidate_energy=evaluation.energy.cpu().numpy(),
-        candidate_feasible=evaluation.feasible.cpu().numpy(),
+        candidates=poses[:, :, 0].cpu(),
+        candidate_energy=evaluation.energy.cpu(),
+        candidate_feasible=evaluation.feasible.cpu(),
     )
 
 

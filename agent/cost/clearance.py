@@ -4,8 +4,7 @@
 
 `required` is the parameter `margin`.  A robot that is already nearer than that must not be locked in: then what is required is
 the present clearance (less a few millimetres, so that measurement noise does not forbid turning on the spot), and only turning
-or leaving is feasible.  Without points nothing is known, and only standing still or turning is feasible.  The code is fixed; a
-task can only tighten it (`tightened`).
+or leaving is feasible.  Without points nothing is known, and only standing still or turning is feasible.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pydantic import Field
 
 from objective_agent.config import READ_ONLY, RobotParameters, Strict
 from objective_agent.cost.distance import obstacle_distance, present_distance
-from objective_agent.types import Array, InputError, Trajectory, array_namespace
+from objective_agent.types import Array, Trajectory, array_namespace
 
 SLACK = 0.005
 """How much nearer than at present still counts as not coming nearer, m."""
@@ -26,15 +25,8 @@ class Clearance:
     class Config(Strict):
         margin: float = Field(0.08, ge=0.02, le=2, description="clearance to keep, m", json_schema_extra=READ_ONLY)
 
-    def __init__(self, config: Config, robot: RobotParameters, extra: float = 0.0):
-        if not 0 <= extra < float("inf"):
-            raise InputError(f"extra margin {extra}: must be >= 0; a guardrail can only be tightened")
-        self._config, self._robot = config, robot
-        self._required = config.margin + extra
-
-    def tightened(self, extra: float) -> Clearance:
-        """The same guardrail with `extra` metres (>= 0) more clearance."""
-        return Clearance(self._config, self._robot, extra)
+    def __init__(self, config: Config, robot: RobotParameters):
+        self._radius, self._required = robot.radius, config.margin
 
     def margin(self, trajectory: Trajectory) -> Array:
         distance = obstacle_distance(trajectory)
@@ -43,6 +35,6 @@ class Clearance:
         if distance is None:
             moved = poses[..., :2] - state.pose[:, None, None, None, :2]
             return SLACK - xp.sqrt((moved**2).sum(-1))
-        present = present_distance(state) - self._robot.radius
+        present = present_distance(state) - self._radius
         required = xp.clip(present - SLACK, None, self._required)
-        return distance - self._robot.radius - required[:, None, None, None]
+        return distance - self._radius - required[:, None, None, None]
