@@ -3,6 +3,9 @@
 The only part that knows the truth.  Nothing at run time reads it: the mind gets `Scan`, `Image` and `Odometry`, and no more.
 """
 
+import gymnasium
+
+from objective_agent.simulation.environment import RobotEnv
 from objective_agent.simulation.generator import (
     TEST_SEEDS,
     TRAIN_SEEDS,
@@ -21,6 +24,7 @@ __all__ = [
     "TRAIN_SEEDS",
     "Occupancy",
     "Person",
+    "RobotEnv",
     "RobotSimulation",
     "SensorParameters",
     "SimulationParameters",
@@ -30,3 +34,6 @@ __all__ = [
     "occupancy",
     "require_training_seeds",
 ]
+
+if "objective_agent/Robot-v0" not in gymnasium.registry:
+    gymnasium.register("objective_agent/Robot-v0", entry_point="objective_agent.simulation.environment:RobotEnv")

@@ -1,7 +1,7 @@
 """Furniture for generated apartments, put only where a way through every room and doorway stays open.
 
-Each piece has a footprint of boxes and discs.  A map of the clearance to all footprints so far is kept; a piece that would cut a
-room or a doorway off, or crowd a room, is left out.
+Each piece has a footprint of boxes and discs.  A map of the clearance to all footprints so far is kept; a piece that would cut
+a room or a doorway off, or crowd a room, is left out.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ RESOLUTION = 0.05
 PASSAGE = 0.26  # half the width of every way that is kept open, m: robot radius 0.18 and room to steer
 OPEN_SHARE = 0.35  # of each room's area stays within reach
 LEG = 0.03
+KINDS = {"cabinet": 0.26, "sofa": 0.14, "box": 0.12, "turned": 0.14, "pillar": 0.08, "stool": 0.1, "table": 0.16}
 
 
 @dataclass(frozen=True)
@@ -146,17 +147,18 @@ def clear_of(piece: Piece, room: Room, doors: tuple[Door, ...]) -> bool:
     return True
 
 
+def apart(piece: Piece, others: list[Piece]) -> bool:
+    """Whether no part's middle lies in or close to another piece."""
+    middles = np.array([(part.x, part.y) for part in piece.parts])
+    return all((part.distance(*middles.T) > 0.15).all() for other in others for part in other.parts)
+
+
 def furnish(rng: np.random.Generator, layout: Layout) -> tuple[list[Piece], FloorMap]:
     """Pieces for every room, and the floor map that has them in."""
     floor, pieces = FloorMap(layout), []
     for room in layout.rooms:
         for _ in range(round(room.area * rng.uniform(0.3, 0.7))):
             piece = draw_piece(rng, room)
-            apart = all(
-                min(part.distance(np.float64(q.x), np.float64(q.y)) for q in piece.parts) > 0.15
-                for p in pieces
-                for part in p.parts
-            )
-            if apart and clear_of(piece, room, layout.doors) and floor.add(piece):
+            if apart(piece, pieces) and clear_of(piece, room, layout.doors) and floor.add(piece):
                 pieces.append(piece)
     return pieces, floor

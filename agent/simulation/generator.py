@@ -15,7 +15,7 @@ from objective_agent.simulation.layout import Layout, draw_layout
 from objective_agent.simulation.world import World
 from objective_agent.types import InputError
 
-TRAIN_SEEDS = range(0, 1_000_000)
+TRAIN_SEEDS = range(1_000_000)
 TEST_SEEDS = range(1_000_000, 1_100_000)
 MOST_ROOMS = 6
 WALL_HEIGHT = 2.5
@@ -38,9 +38,10 @@ def require_training_seeds(seeds: Iterable[int]) -> None:
 
 
 def generate_apartment(seed: int, rooms: int | None = None, people: int = 0) -> World:
-    """The apartment of `seed`, with `rooms` rooms (1 to 6; None: drawn) and `people` walking through it.  Same call, same world.
+    """The apartment of `seed`, with `rooms` rooms (1 to 6; None: drawn) and `people` walking through it.
 
-    Raises InputError for a seed outside TRAIN_SEEDS and TEST_SEEDS or an impossible number of rooms or people.
+    The same call gives the same world.  Raises InputError for a seed outside TRAIN_SEEDS and TEST_SEEDS, or an impossible
+    number of rooms or people.
     """
     if seed not in TRAIN_SEEDS and seed not in TEST_SEEDS:
         raise InputError(f"seed {seed}: must be 0 to {TEST_SEEDS.stop - 1}; test apartments begin at {TEST_SEEDS.start}")

@@ -24,7 +24,7 @@ Geom = mujoco.mjtGeom
 
 @dataclass(frozen=True)
 class Occupancy:
-    """`grid` [h, w] bool, True = a static obstacle; `origin` (x, y) of its corner; `resolution` m per cell.  Row 0 is lowest y."""
+    """`grid` [h, w] bool, True = an obstacle; `origin` (x, y) of its corner; `resolution` m per cell; row 0: lowest y."""
 
     grid: np.ndarray
     origin: tuple[float, float]

@@ -59,9 +59,9 @@ class RobotSimulation:
         self.reset()
 
     def reset(self, seed: int | None = None, start: tuple[float, float, float] | None = None) -> None:
-        """Back to time 0 at `start` (x, y, yaw), or at one of the world's starts drawn with `seed`; the same seed, the same run.
+        """Back to time 0 at `start` (x, y, yaw), or at one of the world's starts drawn with `seed`.
 
-        Raises InputError when the robot would touch something there.
+        The same seed and commands give the same run.  Raises InputError when the robot would touch something there.
         """
         self._seed = self._seed if seed is None else seed
         choice, *streams = np.random.default_rng(self._seed).spawn(5)

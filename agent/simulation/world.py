@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class World:
-    """`xml` MJCF text; `starts` [n, 3] free start poses, `goals` [m, 3] (x, y, yaw); `people`; `bounds` xmin, ymin, xmax, ymax."""
+    """`xml` MJCF text; `starts` [n, 3] (free ones), `goals` [m, 3] as x, y, yaw; `people`; `bounds` xmin, ymin, xmax, ymax."""
 
     name: str
     xml: str
