@@ -14,6 +14,7 @@ import numpy as np
 from objective_agent.types import InputError
 
 DEFAULT_SPEED = 0.6
+SIDEWAYS = 0.15  # room that a person wants beside itself, m
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,14 @@ class Walk:
         sign = -1.0 if back else 1.0
         self.heading = math.atan2(sign * (by - ay), sign * (bx - ax))
 
-    def blocked(self, x: float, y: float, gap: float) -> bool:
-        """Whether something at (x, y) stands within `gap` of the person's centre in the half plane ahead of it."""
+    def blocked(self, x: float, y: float, radius: float, gap: float) -> bool:
+        """Whether a body of `radius` at (x, y) is less than `gap` away and in the way of the next step."""
         dx, dy = x - self.x, y - self.y
-        if dx * dx + dy * dy > gap * gap:
+        touch = self.person.radius + radius
+        if dx * dx + dy * dy > (touch + gap) ** 2:
             return False
-        return dx * math.cos(self.heading) + dy * math.sin(self.heading) > 0
+        cos, sin = math.cos(self.heading), math.sin(self.heading)
+        return dx * cos + dy * sin > 0 and abs(dy * cos - dx * sin) < touch + SIDEWAYS
 
     def advance(self, seconds: float) -> None:
         if self.length:

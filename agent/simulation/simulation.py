@@ -52,7 +52,6 @@ class RobotSimulation:
         self._camera = CameraSensor(self.sensors.camera, composed) if camera else None
         self._rates = [self.sensors.odometry.rate, self.sensors.lidar.rate, self.sensors.camera.rate if camera else None]
         self._mocap = [int(self._model.body(person.name).mocapid[0]) for person in world.people]
-        self._upright = [self._model.body(person.name).quat.copy() for person in world.people]
         self._qvel = self._data.qvel[composed.dof : composed.dof + 3]
         self._qpos = self._data.qpos[composed.qpos : composed.qpos + 3]
         self._seed = seed
@@ -161,9 +160,9 @@ class RobotSimulation:
 
     def _move_people(self, timestep: float) -> None:
         x, y = float(self._qpos[0]), float(self._qpos[1])
-        gap = self.parameters.yield_distance + self.robot.radius
+        radius, gap = self.robot.radius, self.parameters.yield_distance
         for walk in self._walks:
-            if not (self.parameters.yielding and walk.blocked(x, y, gap + walk.person.radius)):
+            if not (self.parameters.yielding and walk.blocked(x, y, radius, gap)):
                 walk.advance(timestep)
         self._show_people()
 

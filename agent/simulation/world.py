@@ -155,12 +155,18 @@ def world_bounds(composed: Composed, poses: list[np.ndarray], people: tuple[Pers
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
+def standing(composed: Composed) -> list[int]:
+    """Geoms the robot touches, people left out: they will have moved on."""
+    model = composed.model
+    return [geom for geom in composed.touching() if model.body_mocapid[model.geom_bodyid[geom]] < 0]
+
+
 def free_starts(composed: Composed, starts: dict[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
     """The starts where the robot touches nothing; InputError when there is none."""
     free, blocked = {}, {}
     for name, pose in starts.items():
         composed.place(pose)
-        touched = composed.touching()
+        touched = standing(composed)
         if touched:
             blocked[name] = composed.geom_label(touched[0])
         else:
@@ -177,10 +183,9 @@ def check_goals(composed: Composed, starts, goals, bounds, where: str, robot: Ro
     """InputError unless the robot fits on each goal and a way leads there from some start."""
     if not goals:
         return
-    walking = {person for person in range(composed.model.nbody) if composed.model.body_mocapid[person] >= 0}
     for name, pose in goals.items():
         composed.place(pose)
-        touched = [geom for geom in composed.touching() if composed.model.geom_bodyid[geom] not in walking]
+        touched = standing(composed)
         if touched:
             raise InputError(
                 f"{where}: {name} is blocked: the robot would touch {composed.geom_label(touched[0])} there; move the site"
