@@ -17,18 +17,8 @@ import pytest
 import objective_agent
 
 ROOT = Path(__file__).resolve().parents[2]
-NODES = [
-    "simulator",
-    "perception",
-    "world_model",
-    "memory",
-    "actor",
-    "cost",
-    "configurator",
-    "safety_gate",
-    "lifecycle_manager",
-    "agent",
-]
+NODES = ["simulator", "perception", "world_model", "memory", "actor", "cost", "configurator"]
+NODES += ["safety_gate", "lifecycle_manager", "agent"]
 DATA = f"objective_agent-{objective_agent.__version__}.data/data/"
 DIST = f"objective_agent-{objective_agent.__version__}.dist-info/"
 
