@@ -15,16 +15,16 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from objective_agent.actor.evaluation import Evaluation, evaluate
+from objective_agent.actor.problem import as_tensors
 from objective_agent.actor.proposals import library, noise_shape, within_limits
 from objective_agent.config import RobotParameters, Strict
-from objective_agent.types import Goal, Plan, Problem
+from objective_agent.types import Plan, Problem
 
 BRAKING, INCUMBENT = 0, 1
 """Places of these two among the candidates, in every iteration."""
@@ -69,7 +69,7 @@ class SamplingOptimizer(ABC):
         started = time.perf_counter()
         config = self.config
         with torch.inference_mode():
-            problem = _as_tensors(problem)
+            problem = as_tensors(problem)
             mean = problem.last_action[:, None].expand(-1, problem.horizon, -1)
             if problem.warm_start is not None:
                 mean = problem.warm_start
@@ -196,25 +196,4 @@ def _plan(
         candidates=poses[:, :, 0].cpu(),
         candidate_energy=evaluation.energy.cpu(),
         candidate_feasible=evaluation.feasible.cpu(),
-    )
-
-
-def _as_tensors(problem: Problem) -> Problem:
-    """The same problem with every array as a float32 tensor on the device of its state."""
-    device = str(problem.state.pose.device) if isinstance(problem.state.pose, Tensor) else "cpu"
-
-    def move(value):
-        return None if value is None else torch.as_tensor(value, dtype=torch.float32, device=device)
-
-    goal = problem.goal
-    return replace(
-        problem,
-        state=problem.state.to_torch(device),
-        goal=Goal(move(goal.position), move(goal.heading), move(goal.representation), goal.final),
-        action_low=move(problem.action_low),
-        action_high=move(problem.action_high),
-        rate_limit=move(problem.rate_limit),
-        last_action=move(problem.last_action),
-        warm_start=move(problem.warm_start),
-        proposals=move(problem.proposals),
     )

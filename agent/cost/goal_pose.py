@@ -13,7 +13,7 @@ The caller averages over the whole trajectory: the last step alone would make th
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from objective_agent.config import RobotParameters, Strict
 from objective_agent.types import Array, Goal, InputError, Trajectory, array_namespace
@@ -27,6 +27,13 @@ class GoalPose:
         near: float = Field(0.5, gt=0, le=10, description="distance within which the goal's heading matters, m")
         heading: float = Field(0.9, ge=0, le=1, description="weight of the goal's heading near the goal, share of near")
         saturation: float = Field(0.0, ge=0, le=1000, description="distances level off around this one, m; 0: never")
+
+        @field_validator("saturation")
+        @classmethod
+        def _not_tiny(cls, value: float) -> float:
+            if 0 < value < 0.01:
+                raise ValueError("must be 0 (never) or at least 0.01 m")
+            return value
 
     def __init__(self, config: Config, robot: RobotParameters):
         self._config = config

@@ -1,0 +1,59 @@
+"""A planning problem made ready for the search: checked once, and every array a float32 tensor on the device of its state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from objective_agent.types import Goal, InputError, Problem
+
+
+def as_tensors(problem: Problem) -> Problem:
+    """InputError for limits that make no sense and for wrong shapes.
+
+    A warm start or a proposal that is not finite becomes standing still there: both are only hints, and a policy that fails
+    must not stop the robot's planning.
+    """
+    device = str(problem.state.pose.device) if isinstance(problem.state.pose, Tensor) else "cpu"
+
+    def move(value):
+        return None if value is None else torch.as_tensor(value, dtype=torch.float32, device=device)
+
+    def hint(value):
+        return None if value is None else torch.nan_to_num(move(value), nan=0.0, posinf=0.0, neginf=0.0)
+
+    goal = problem.goal
+    ready = replace(
+        problem,
+        state=problem.state.to_torch(device),
+        goal=Goal(move(goal.position), move(goal.heading), move(goal.representation), goal.final),
+        action_low=move(problem.action_low),
+        action_high=move(problem.action_high),
+        rate_limit=move(problem.rate_limit),
+        last_action=move(problem.last_action),
+        warm_start=hint(problem.warm_start),
+        proposals=hint(problem.proposals),
+    )
+    _check(ready)
+    return ready
+
+
+def _check(problem: Problem) -> None:
+    batch, (dims,) = problem.state.batch, problem.action_low.shape[-1:] or (0,)
+    shapes = {"action_low": (dims,), "action_high": (dims,), "rate_limit": (dims,), "last_action": (batch, dims)}
+    if problem.warm_start is not None:
+        shapes["warm_start"] = (batch, problem.horizon, dims)
+    if problem.proposals is not None:
+        shapes["proposals"] = (batch, *problem.proposals.shape[1:2], problem.horizon, dims)
+    for name, shape in shapes.items():
+        value = getattr(problem, name)
+        if tuple(value.shape) != shape:
+            raise InputError(f"problem.{name}: shape {tuple(value.shape)}; need {shape}")
+        if not bool(torch.isfinite(value).all()):
+            raise InputError(f"problem.{name}: has NaN or infinite values")
+    if not bool((problem.action_low <= problem.action_high).all()):
+        raise InputError("problem.action_low is above action_high; give bounds with low <= high")
+    if not bool((problem.rate_limit > 0).all()):
+        raise InputError("problem.rate_limit must be > 0 for every action")
