@@ -12,7 +12,7 @@ from objective_agent.types import InputError
 SITES = '<site name="start" pos="0 0 0"/><site name="goal" pos="2 0 0"/>'
 
 
-@pytest.mark.filterwarnings("ignore:.*symmetric and normalized space")
+@pytest.mark.filterwarnings("ignore:.*symmetric and normalized space", "ignore:.*RGB-array rendering")
 @pytest.mark.parametrize(
     "keywords", [{"world": "apartment", "render_mode": "rgb_array"}, {"world": "generated", "camera": False}]
 )

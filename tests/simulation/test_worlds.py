@@ -2,6 +2,8 @@
 
 import logging
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -209,3 +211,10 @@ def test_resources_are_found_in_an_ament_share_folder_first(tmp_path, monkeypatc
         World.load("castle")
     with pytest.raises(InputError, match=r"worlds/moon.xml: not found; shipped worlds: .*hut.xml"):
         resources.resource("worlds", "moon.xml")
+
+
+def test_the_world_of_the_documentation_works():
+    text = (Path(resources.__file__).resolve().parent.parent / "docs" / "worlds.md").read_text()
+    world = World.from_xml(re.search(r"```xml\n(.*?)```", text, re.DOTALL)[1], "documented")
+    assert len(world.goals) == len(world.people) == 1
+    assert RobotSimulation(world, camera=False).advance(1.0)
