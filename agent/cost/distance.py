@@ -64,7 +64,8 @@ def _swept(trajectory: Trajectory) -> Array:
     path = poses[..., :2] - state.pose[:, None, None, None, :2]
     flat = path.reshape(batch, -1, 2)
     norms = (points**2).sum(-1)
-    products = xp.matmul(flat, xp.swapaxes(-2 * points, 1, 2)) + norms[:, None]
+    columns = xp.concatenate([-2 * points, norms[..., None]], -1)
+    products = xp.matmul(xp.concatenate([flat, xp.ones_like(flat[..., :1])], -1), xp.swapaxes(columns, 1, 2))
     nearest = xp.amin(products, -1) + (flat**2).sum(-1)
     ends = xp.clip(nearest, 0, None).reshape(batch, candidates, futures, horizon)
 

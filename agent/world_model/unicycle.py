@@ -74,35 +74,35 @@ class Unicycle:
         xp = array_namespace(commands)
         limits = _like(commands, np.outer(durations, self._accelerations))
         velocity = xp.broadcast_to(velocity, commands[..., 0, :].shape)
-        before = []
-        for h in range(len(durations)):
-            before.append(velocity)
-            velocity = velocity + xp.clip(commands[..., h, :] - velocity, -limits[h], limits[h])
-        before = xp.stack(before, -2)
-        after = xp.concatenate([before[..., 1:, :], velocity[..., None, :]], -2)
+        velocities = [velocity]
+        for command, most, least in zip(xp.moveaxis(commands, -2, 0), limits, -limits, strict=True):
+            velocity = velocity + xp.clip(command - velocity, least, most)
+            velocities.append(velocity)
+        velocities = xp.stack(velocities, -2)
 
-        distance, turn = (
-            _travelled(xp, before[..., i], commands[..., i], limit, durations) for i, limit in enumerate(self._accelerations)
-        )
+        covered = _covered(velocities[..., :-1, :], commands, _like(commands, np.array(self._accelerations)), durations)
+        distance, turn = covered[..., 0], covered[..., 1]
         yaw = pose[..., 2, None] + xp.cumsum(turn, -1)
         heading = yaw - turn / 2
         chord = distance * xp.sinc(turn / (2 * math.pi))
         x = pose[..., 0, None] + xp.cumsum(chord * xp.cos(heading), -1)
         y = pose[..., 1, None] + xp.cumsum(chord * xp.sin(heading), -1)
         ends = xp.stack([x, y, yaw], -1)[..., SUBSTEPS - 1 :: SUBSTEPS, :]
-        return ends, after
+        return ends, velocities[..., 1:, :]
 
 
-def _travelled(xp, speed: Array, command: Array, limit: float, durations: list[float]) -> Array:
-    """What a speed [..., H] that ramps to its command covers in each substep [..., H * SUBSTEPS]."""
-    grid = np.asarray(durations, np.float32)[:, None] * np.linspace(0, 1, SUBSTEPS + 1, dtype=np.float32)
-    time = _like(speed, grid)
-    change = (command - speed)[..., None]
-    ramp = xp.minimum(xp.abs(change) / limit, time)
+def _covered(speeds: Array, commands: Array, limits: Array, durations: list[float]) -> Array:
+    """Metres and radians [..., H * SUBSTEPS, 2] covered in each substep by `speeds` [..., H, 2] that ramp to their commands."""
+    xp = array_namespace(commands)
+    grid = np.asarray(durations)[:, None, None] * np.linspace(0, 1, SUBSTEPS + 1)[:, None]
+    time = _like(commands, grid)
+    speeds, commands = speeds[..., None, :], commands[..., None, :]
+    change = commands - speeds
+    ramp = xp.minimum(xp.abs(change) / limits, time)
     # ramping for `ramp` seconds, holding the command (or, before it is reached, nothing) for the rest
-    covered = speed[..., None] * ramp + 0.5 * limit * xp.sign(change) * ramp**2 + command[..., None] * (time - ramp)
-    steps = covered[..., 1:] - covered[..., :-1]
-    return steps.reshape(*steps.shape[:-2], -1)
+    covered = ramp * (speeds + 0.5 * limits * xp.sign(change) * ramp) + commands * (time - ramp)
+    steps = covered[..., 1:, :] - covered[..., :-1, :]
+    return steps.reshape(*steps.shape[:-3], -1, 2)
 
 
 def _like(array: Array, values: np.ndarray) -> Array:
