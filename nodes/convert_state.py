@@ -1,6 +1,6 @@
 """Representations, obstacle points, routes and goals <-> standard messages, so that every topic opens in RViz and Foxglove.
 
-A representation [T, D] travels as an Image 32FC1 (height = tokens, width = features), its frame_id naming the model that made it.
+A representation [T, D] travels as an Image 32FC1 (height tokens, width features), its frame_id naming the model that made it.
 """
 
 from __future__ import annotations

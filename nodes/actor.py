@@ -1,0 +1,201 @@
+"""Actor: searches, many times a second, for the actions of least energy among the feasible ones, and does the first of them.
+
+    state, state/odom, state/points, route, configuration, cmd_vel, surprise
+        ->  cmd_vel_raw (stamp = the observation's), ~/plan, ~/trajectory, ~/candidates, ~/objective_costs, ~/status
+
+The search has a thread of its own, which owns the planner; callbacks only leave the newest state for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from collections import deque
+
+import numpy as np
+import torch
+from nav_msgs.msg import Path
+from std_msgs.msg import Float32MultiArray, String
+
+from objective_agent import plugins
+from objective_agent.config import ActorParameters, Configuration, PluginSpec, Task
+from objective_agent.planner import Decision, Planner
+from objective_agent.types import Command, ConfigurationError, InputError, ObjectiveAgentError, WorldState
+from objective_agent_nodes import convert, convert_state, qos
+from objective_agent_nodes.base import ModuleNode
+from objective_agent_nodes.diagnostics import ERROR, OK, WARN, Health
+from objective_agent_nodes.explain import Explainer
+from objective_agent_nodes.process import run
+from objective_agent_nodes.snapshot import SentCommands, StateReader, read
+from objective_agent_nodes.staleness import Freshness
+from objective_agent_nodes.worker import NewestFirst
+
+SLOWEST = 0.3
+"""However great the surprise, this share of the speed limits remains; the gate, not this, is what stops the robot."""
+
+
+class Actor(ModuleNode):
+    repeatable = False
+    """For replays: no deadline and no measured latency, so that the same states give the same commands."""
+
+    def __init__(self, **options):
+        super().__init__("actor", ActorParameters, **options)
+        self._thinking: NewestFirst | None = None
+
+    def setup(self) -> None:
+        parameters: ActorParameters = self.parameters
+        torch.set_num_threads(parameters.threads)
+        if parameters.device != "cpu" and not torch.cuda.is_available():
+            raise ConfigurationError(f"actor: device = {parameters.device!r}: no CUDA device here; use cpu")
+        self._planner = Planner(self.robot)
+        warm_up(self._planner, parameters)
+        self._sent, self._fresh = SentCommands(), Freshness("state", 0.3)
+        self._configuration: Configuration | None = None
+        # a trigger sensor that jitters must not lose its turn, one that is too fast must
+        self._thinking = NewestFirst(self._act, self._failed, lambda: 0.5 * self.parameters.period)
+        self._route, self._surprise, self._forget = None, (0.0, -math.inf), False
+        self._decision: Decision | None = None
+        self._latency, self._times, self._misses, self._count = parameters.deadline, deque(maxlen=60), 0, 0
+        stamped = convert.command_type(self.common.enable_stamped_cmd_vel)
+        self._command = self.speak(stamped, "cmd_vel_raw")
+        self._explain = Explainer(self)
+        self._states = StateReader(self, self._on_state, self._sent)
+        self.listen(Path, "route", self._on_route)
+        self.listen(stamped, "cmd_vel", self._on_command, qos.HISTORY)
+        self.listen(Float32MultiArray, "surprise", self._on_surprise)
+        self.listen(String, "configuration", self._on_configuration, qos.LATCHED, always=True)
+
+    def start(self) -> None:
+        self._thinking.start()
+
+    def stop(self) -> None:
+        if self._thinking is not None:
+            self._thinking.stop()
+
+    teardown = close = stop
+
+    def on_time_jump(self) -> None:
+        self._sent.clear()
+        self._fresh.clear()
+        self._states.matcher.clear()
+        self._forget, self._route = True, None
+
+    # --- callbacks: they leave things for the planner's thread --------------------------------------------------------------
+
+    def _on_configuration(self, message: String) -> None:
+        self._configuration = read(message)
+
+    def _on_route(self, message: Path) -> None:
+        self._route = convert_state.path_from(message)
+
+    def _on_command(self, message) -> None:
+        self._sent.add(convert.command_from(message, self.now()))
+
+    def _on_surprise(self, message: Float32MultiArray) -> None:
+        if len(message.data) and math.isfinite(message.data[0]):
+            self._surprise = (message.data[0], time.monotonic())
+
+    def _on_state(self, state: WorldState, exact) -> None:
+        if not self._fresh.accept(state.stamp, self.now(), time.monotonic()):
+            self.refuse(self._fresh.rejection)
+            return
+        self._thinking.give((state, exact))
+
+    # --- the planner's thread -----------------------------------------------------------------------------------------------
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, ObjectiveAgentError):
+            self.refuse(str(error))
+        elif self.context.ok():
+            self.refuse(f"planning failed: {type(error).__name__}: {error}")
+
+    def _act(self, job: tuple[WorldState, object]) -> None:
+        (state, exact), now = job, self.now()
+        age = now - state.stamp
+        if not self.repeatable and age > self._fresh.limit:
+            return
+        if self._forget:
+            self._planner.reset()
+            self._forget = False
+        decision = self._decide(state, now)
+        message = convert.command_to(decision.command, self.common.enable_stamped_cmd_vel)
+        if self.common.enable_stamped_cmd_vel:
+            message.header.stamp = exact
+        self._command.publish(message)
+        self._times.append(time.monotonic())
+        self._misses += decision.deadline_missed
+        self._count += 1
+        self._latency += 0.1 * (decision.seconds - self._latency)
+        self._decision = decision
+        self._explain.publish(decision, exact, rate=self.rate(), misses=self._misses, surprise=self.surprise())
+
+    def _decide(self, state: WorldState, now: float) -> Decision:
+        configuration = self._configuration
+        if configuration is None:
+            return Decision(Command(state.stamp, 0.0, 0.0), None, "no configuration yet", state)
+        expected = getattr(self._planner.world_model, "representation_model", None)
+        if expected and convert_state.short(expected) != state.model:
+            reason = f"states are made by model {state.model}, the world model needs {convert_state.short(expected)}"
+            return Decision(Command(state.stamp, 0.0, 0.0), configuration, reason, state)
+        if self.repeatable:
+            return self._planner.decide(configuration, state, self._route, state.stamp, 0.0, math.inf)
+        return self._planner.decide(
+            self._cautious(configuration), state, self._route, now, self._latency, configuration.actor.deadline
+        )
+
+    def _cautious(self, configuration: Configuration) -> Configuration:
+        """Slower when the world does not do what was predicted; the last plan is then no guide either."""
+        surprise = self.surprise()
+        if surprise <= 1.0:
+            return configuration
+        self._planner.reset()
+        task = configuration.task
+        slower = task.model_copy(update={"speed_scale": task.speed_scale * max(SLOWEST, 1 / surprise)})
+        return configuration.model_copy(update={"task": slower})
+
+    # --- how it is ----------------------------------------------------------------------------------------------------------
+
+    def surprise(self) -> float:
+        value, arrival = self._surprise
+        return value if time.monotonic() - arrival < 0.5 else 0.0
+
+    def rate(self) -> float:
+        """Decisions per second over the last 60."""
+        times = list(self._times)
+        return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
+
+    def health(self) -> Health:
+        decision, problem = self._decision, self._fresh.problem(self.now(), time.monotonic())
+        values = {"decisions": self._count, "decision_hz": self.rate(), "deadline_misses": self._misses}
+        values |= {
+            "latency_ms": 1000 * self._latency,
+            "surprise": self.surprise(),
+            "unmatched": self._states.matcher.incomplete,
+        }
+        if problem:
+            return Health(ERROR, f"holds: {problem}", values)
+        if decision is None or not decision.reason:
+            return Health(OK, "driving" if decision else "no decision yet", values)
+        return Health(OK if decision.reason in ("no task", "goal reached") else WARN, f"holds: {decision.reason}", values)
+
+
+def warm_up(planner: Planner, parameters: ActorParameters) -> None:
+    """Thinks once about nothing: the first decision would otherwise take many times as long as the rest."""
+    merge = plugins.create("configurator", PluginSpec(plugin="merge"), planner.robot)
+    merge.set_parameters(actor=parameters)
+    snapshot = merge.configure(Task(kind="goal_pose", position=(1.0, 0.0)), {"stamp": 1.0, "pose": np.zeros(3)})
+    far = np.full((1, 256, 2), 9.0, np.float32)
+    zeros = [np.zeros(shape, np.float32) for shape in ((1, 1, 1), (1, 3), (1, 2))]
+    with contextlib.suppress(InputError):  # a world model that needs real representations
+        planner.decide(snapshot, WorldState(1.0, *zeros, "warm-up", far), None, 1.0, 0.0, 1.0)
+    planner.reset()
+
+
+def main(args=None) -> int:
+    return run(lambda: [Actor()], args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Memory: representations, obstacles and sent commands -> the present state, and a route to the goal.
+
+representation, representation/odom, scan, odom, cmd_vel, configuration  ->  state, state/odom, state/points, route
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+from nav_msgs.msg import Odometry as OdometryMessage
+from nav_msgs.msg import Path
+from sensor_msgs.msg import Image, LaserScan, PointCloud2
+from std_msgs.msg import String
+
+from objective_agent import plugins
+from objective_agent.config import Configuration, MemoryParameters, PerceptionParameters, Strict, validate
+from objective_agent.perception.synchronizer import Synchronizer
+from objective_agent.routing import Router, route_goal
+from objective_agent.types import InputError, Odometry, Representation, WorldState
+from objective_agent_nodes import convert, convert_state, qos
+from objective_agent_nodes.base import ModuleNode
+from objective_agent_nodes.diagnostics import ERROR, Health
+from objective_agent_nodes.matching import StampMatcher
+from objective_agent_nodes.process import run
+from objective_agent_nodes.snapshot import parse, read
+from objective_agent_nodes.staleness import Freshness
+
+
+class Memory(ModuleNode):
+    route_first = False
+    """For replays that must be repeatable: the route is published before the state that it was made with, not after."""
+
+    def __init__(self, **options):
+        super().__init__("memory", MemoryParameters, **options)
+
+    def setup(self) -> None:
+        self._configuration: Configuration | None = None
+        self._sensing = PerceptionParameters()
+        self._make(self.parameters)
+        self._state = self.speak(Image, "state")
+        self._odometry = self.speak(OdometryMessage, "state/odom")
+        self._points = self.speak(PointCloud2, "state/points")
+        self._route = self.speak(Path, "route")
+        stamped = convert.command_type(self.common.enable_stamped_cmd_vel)
+        self.listen(Image, "representation", lambda message: self._on_part("representation", message))
+        self.listen(OdometryMessage, "representation/odom", lambda message: self._on_part("odom", message))
+        self.listen(LaserScan, "scan", self._on_scan, qos.HISTORY)
+        self.listen(OdometryMessage, "odom", self._on_odometry, qos.HISTORY)
+        self.listen(stamped, "cmd_vel", self._on_command, qos.HISTORY)
+        self.listen(String, "configuration", self._on_configuration, qos.LATCHED, always=True)
+        self.listen(String, "perception/settings", self._on_sensing, qos.LATCHED, always=True)
+
+    def _make(self, parameters: MemoryParameters) -> None:
+        self.memory = plugins.create("short_term_memory", parameters.short_term, self.robot, "memory.short_term")
+        self.router = Router(parameters, self.robot)
+        self._forget()
+
+    def _forget(self) -> None:
+        self.synchronizer = Synchronizer(self._sensing)
+        self._matcher = StampMatcher(("representation", "odom"))
+        self._fresh = Freshness("representation", 0.3)
+        self._model, self._told, self._count, self._update_ms, self._route_ms = "", None, 0, 0.0, 0.0
+
+    def on_parameters(self, new: Strict) -> None:
+        self._make(new)
+
+    def on_time_jump(self) -> None:
+        self.memory.reset()
+        self.router.reset()
+        self._forget()
+
+    def _on_configuration(self, message: String) -> None:
+        self._configuration = read(message)
+
+    def _on_sensing(self, message: String) -> None:
+        """How perception puts readings together, so that scans are matched in the same way here."""
+        sensing = validate(PerceptionParameters, parse(message.data, "perception/settings"), "perception/settings")
+        if sensing != self._sensing:
+            self._sensing = sensing
+            self.synchronizer = Synchronizer(sensing)
+
+    def _on_scan(self, message: LaserScan) -> None:
+        self.synchronizer.add(convert.scan_from(message, self.common.lidar_pose))
+
+    def _on_odometry(self, message: OdometryMessage) -> None:
+        self.synchronizer.add(convert.odometry_from(message))
+
+    def _on_command(self, message) -> None:
+        self.memory.command_sent(convert.command_from(message, self.now()))
+
+    def _on_part(self, part: str, message) -> None:
+        parts = self._matcher.add(part, convert.nanoseconds(message.header.stamp), message)
+        if parts is not None:
+            self._remember(parts["representation"], convert.odometry_from(parts["odom"]))
+
+    def _remember(self, message: Image, odometry: Odometry) -> None:
+        if not self._fresh.accept(odometry.stamp, self.now(), time.monotonic()):
+            raise InputError(self._fresh.rejection)
+        begun = time.perf_counter()
+        tokens, model = convert_state.tokens_from(message)
+        observation = self.synchronizer.observe(odometry.stamp)
+        if observation is None:
+            return
+        if model != self._model:  # what another model made can't be compared with this one's
+            self.memory.reset()
+            self._model = model
+        pose = odometry.pose.astype(np.float32)[None]
+        observation = replace(observation, pose=pose, velocity=odometry.velocity.astype(np.float32)[None], images=None)
+        state = self.memory.update(Representation(odometry.stamp, tokens, model), observation)
+        if self.route_first:
+            self._publish_route(observation, message.header.stamp)
+        self._publish(state, message.header.stamp)
+        self._update_ms = 1000 * (time.perf_counter() - begun)
+        if not self.route_first:
+            self._publish_route(observation, message.header.stamp)
+        self._count += 1
+
+    def _publish(self, state: WorldState, exact) -> None:
+        odometry = convert.odometry_to(Odometry(state.stamp, state.pose[0], state.velocity[0]))
+        points = convert_state.points_to(state.stamp, None if state.points is None else state.points[0])
+        tokens = convert_state.tokens_to(state.stamp, np.asarray(state.representation), state.model)
+        tokens.header.stamp = odometry.header.stamp = points.header.stamp = exact
+        self._odometry.publish(odometry)
+        self._points.publish(points)
+        self._state.publish(tokens)
+
+    def _publish_route(self, observation, exact) -> None:
+        begun = time.perf_counter()
+        goal = route_goal(self._configuration) if self._configuration is not None else None
+        route = self.router.update(observation, goal)
+        key = None if route is None else route.tobytes()
+        if key != self._told or self._count % 20 == 0:
+            self._told = key
+            message = convert_state.path_to(observation.stamp, np.zeros((0, 2)) if route is None else route)
+            message.header.stamp = exact
+            self._route.publish(message)
+        self._route_ms = max(1000 * (time.perf_counter() - begun), 0.9 * self._route_ms)
+
+    def health(self) -> Health:
+        problem = self._fresh.problem(self.now(), time.monotonic()) or self.synchronizer.reason
+        values = {
+            "states": self._count,
+            "update_ms": self._update_ms,
+            "route_ms_worst": self._route_ms,
+            "route_points": 0 if self.router.route is None else len(self.router.route),
+            "unmatched": self._matcher.incomplete,
+        }
+        return Health(ERROR, problem, values) if problem else Health(values=values)
+
+
+def main(args=None) -> int:
+    return run(lambda: [Memory()], args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Perception: camera, scan and odometry -> representation, once per message of the trigger sensor.
+
+camera/image_raw, scan, odom  ->  representation (32FC1, frame_id = model), representation/odom (same stamp)
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from nav_msgs.msg import Odometry as OdometryMessage
+from sensor_msgs.msg import CompressedImage, LaserScan
+from sensor_msgs.msg import Image as ImageMessage
+
+from objective_agent import plugins
+from objective_agent.config import PerceptionParameters, Strict
+from objective_agent.perception.synchronizer import Synchronizer
+from objective_agent.types import Image, Odometry, Scan
+from objective_agent_nodes import convert, convert_state, qos
+from objective_agent_nodes.base import ModuleNode
+from objective_agent_nodes.diagnostics import ERROR, Health
+from objective_agent_nodes.process import run
+from objective_agent_nodes.staleness import Freshness
+
+CAMERA, SCAN, ODOM = "camera/image_raw", "scan", "odom"
+
+
+class Perception(ModuleNode):
+    def __init__(self, **options):
+        super().__init__("perception", PerceptionParameters, **options)
+
+    def setup(self) -> None:
+        self._make(self.parameters)
+        self._representation = self.speak(ImageMessage, "representation")
+        self._odometry = self.speak(OdometryMessage, "representation/odom")
+        self.listen(ImageMessage, CAMERA, self._on_image, qos.SENSOR)
+        self.listen(CompressedImage, f"{CAMERA}/compressed", self._on_image, qos.SENSOR)
+        self.listen(LaserScan, SCAN, self._on_scan, qos.HISTORY)
+        self.listen(OdometryMessage, ODOM, self._on_odometry, qos.HISTORY)
+
+    def _make(self, parameters: PerceptionParameters) -> None:
+        self.encoder = plugins.create("encoder", parameters.encoder, self.robot, "perception.encoder")
+        self.synchronizer = Synchronizer(parameters)
+        limits = {CAMERA: 2 * parameters.max_scan_age, SCAN: parameters.max_scan_age, ODOM: parameters.max_odom_age}
+        self._fresh = {topic: Freshness(topic, limit) for topic, limit in limits.items()}
+        self._needed = (ODOM, CAMERA if parameters.trigger == "camera" else SCAN)
+        self._count, self._ms = 0, 0.0
+
+    def on_parameters(self, new: Strict) -> None:
+        self._make(new)
+
+    def on_time_jump(self) -> None:
+        self._make(self.parameters)
+
+    def _accept(self, topic: str, reading: Image | Scan | Odometry) -> bool:
+        fresh = self._fresh[topic]
+        if not fresh.accept(reading.stamp, self.now(), time.monotonic()):
+            self.refuse(fresh.rejection)
+            return False
+        return self.synchronizer.add(reading)
+
+    def _on_image(self, message: ImageMessage | CompressedImage) -> None:
+        image = convert.image_from(message)
+        if self._accept(CAMERA, image) and self.parameters.trigger == "camera":
+            self._perceive(image.stamp, message.header.stamp)
+
+    def _on_scan(self, message: LaserScan) -> None:
+        scan = convert.scan_from(message, self.common.lidar_pose)
+        if self._accept(SCAN, scan) and self.parameters.trigger == "scan":
+            self._perceive(scan.stamp, message.header.stamp)
+
+    def _on_odometry(self, message: OdometryMessage) -> None:
+        self._accept(ODOM, convert.odometry_from(message))
+
+    def _perceive(self, stamp: float, exact) -> None:
+        begun = time.perf_counter()
+        observation = self.synchronizer.observe(stamp)
+        if observation is None:
+            return
+        representation = self.encoder.encode(observation)
+        tokens = representation.tokens
+        tokens = tokens.cpu().numpy() if hasattr(tokens, "cpu") else tokens
+        odometry = convert.odometry_to(Odometry(stamp, observation.pose[0], observation.velocity[0]))
+        message = convert_state.tokens_to(stamp, tokens, representation.model)
+        message.header.stamp = odometry.header.stamp = exact  # the sensor's stamp to the nanosecond
+        self._odometry.publish(odometry)
+        self._representation.publish(message)
+        self._count += 1
+        self._ms = 1000 * (time.perf_counter() - begun)
+
+    def health(self) -> Health:
+        now, arrival = self.now(), time.monotonic()
+        values = {"observations": self._count, "encode_ms": self._ms, "model": self.encoder.model}
+        for topic, fresh in self._fresh.items():
+            values[f"{topic} age"] = fresh.age(now, arrival)
+        values |= {f"refused {why}": count for why, count in self.synchronizer.rejected.items()}
+        problems = [problem for topic in self._needed if (problem := self._fresh[topic].problem(now, arrival))]
+        problems += [self.synchronizer.reason] if not problems and self.synchronizer.reason else []
+        return Health(ERROR, "; ".join(problems), values) if problems else Health(values=values)
+
+
+def main(args=None) -> int:
+    return run(lambda: [Perception()], args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
