@@ -19,6 +19,7 @@ from objective_agent.simulation.compose import PREFIX, Composed, compose
 from objective_agent.simulation.parameters import SimulationParameters
 
 LEVELS = 8  # heights sampled along the body
+BLOCK = 500_000  # points looked at together, so that a huge world needs no huge memory
 Geom = mujoco.mjtGeom
 
 
@@ -90,12 +91,17 @@ def rasterize(composed: Composed, bounds, resolution: float, simulation: Simulat
         columns = slice(*clipped((x0 - reach - origin[0]) / resolution, (x1 + reach - origin[0]) / resolution, width))
         rows = slice(*clipped((y0 - reach - origin[1]) / resolution, (y1 + reach - origin[1]) / resolution, height))
         x = origin[0] + (np.arange(columns.start, columns.stop) + 0.5) * resolution
-        y = origin[1] + (np.arange(rows.start, rows.stop) + 0.5) * resolution
-        if len(x) and len(y):
-            z, yy, xx = np.meshgrid(levels, y, x, indexing="ij")
+        if not len(x):
+            continue
+        plane = model.geom_type[geom] == Geom.mjGEOM_PLANE
+        heights = levels[[0, -1]] if plane else levels  # distance to a plane is linear: its least is at an end
+        block = max(1, BLOCK // (len(heights) * len(x)))
+        for first in range(rows.start, rows.stop, block):
+            y = origin[1] + (np.arange(first, min(first + block, rows.stop)) + 0.5) * resolution
+            z, yy, xx = np.meshgrid(heights, y, x, indexing="ij")
             points = np.stack([xx, yy, z], -1).reshape(-1, 3)
             near = signed_distance(model, data, int(geom), points) <= reach
-            grid[rows, columns] |= near.reshape(LEVELS, len(y), len(x)).any(0)
+            grid[first : first + len(y), columns] |= near.reshape(len(heights), len(y), len(x)).any(0)
     return Occupancy(grid, origin, resolution)
 
 

@@ -17,7 +17,7 @@ DEFAULT_SPEED = 0.6
 SIDEWAYS = 0.15  # room that a person wants beside itself, m
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Person:
     """One walking person: `path` [k, 2] waypoints (one of them: stands still), `speed` m/s, `radius` of the capsule, m."""
 

@@ -26,7 +26,7 @@ from objective_agent.types import InputError
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no truth: a world is equal to itself only
 class World:
     """`xml` MJCF text; `starts` [n, 3] (free ones), `goals` [m, 3] as x, y, yaw; `people`; `bounds` xmin, ymin, xmax, ymax."""
 
@@ -81,6 +81,9 @@ def resolved(path: Path) -> str:
     """The file with its includes and assets pulled in, as one text."""
     try:
         spec = mujoco.MjSpec.from_file(str(path))
+        # The text is read again without a folder of its own: let it name its assets wherever they are.
+        spec.meshdir = str((path.parent / spec.meshdir).resolve())
+        spec.texturedir = str((path.parent / spec.texturedir).resolve())
         spec.compile()
         return spec.to_xml()
     except (ValueError, mujoco.FatalError) as error:

@@ -200,6 +200,26 @@ def test_a_world_with_an_include_is_read_whole(tmp_path):
     assert last(simulation.advance(0.1), Scan).ranges[90] == pytest.approx(3, abs=0.01)
 
 
+def test_a_world_of_meshes_in_a_folder_of_their_own_is_driven_in(tmp_path):
+    (tmp_path / "meshes").mkdir()
+    faces = "f 1 3 2\nf 1 2 4\nf 2 3 4\nf 3 1 4\n"
+    (tmp_path / "meshes" / "wedge.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\n" + faces)
+    asset = '<compiler meshdir="meshes"/><asset><mesh name="wedge" file="wedge.obj"/></asset>'
+    path = tmp_path / "home.xml"
+    path.write_text(mjcf('<geom name="wedge" type="mesh" mesh="wedge" pos="1 -.3 0"/>', before=asset))
+    world = World.load(path)
+    grid = occupancy(world)
+    assert (
+        0.1 < grid.grid[grid.cell(0.9, -0.5)[0] : grid.cell(0, 1)[0], grid.cell(0.9, 0)[1] : grid.cell(2.2, 0)[1]].mean() < 0.6
+    )
+    simulation = RobotSimulation(world, camera=False)
+    simulation.reset(start=(0, 0, 0))
+    for _ in range(40):
+        simulation.command(0.5, 0)
+        simulation.advance(0.1)
+    assert simulation.contacts >= 1
+
+
 def test_resources_are_found_in_an_ament_share_folder_first(tmp_path, monkeypatch):
     folder = tmp_path / "share" / "objective_agent" / "worlds"
     folder.mkdir(parents=True)
