@@ -6,7 +6,9 @@ A wheel or colcon puts them into `share/objective_agent`, an editable install le
 from __future__ import annotations
 
 import os
+import site
 import sys
+import sysconfig
 from pathlib import Path
 
 from objective_agent.types import InputError
@@ -17,7 +19,9 @@ PACKAGE = "objective_agent"
 def roots() -> list[Path]:
     """Folders that may hold the package's data, best first: ament's share folders, the environment's, the source tree."""
     prefixes = [Path(entry) for entry in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if entry]
-    shares = [prefix / "share" / PACKAGE for prefix in [*prefixes, Path(sys.prefix)]]
+    # Where pip puts a wheel's data differs: Debian's own Python uses /usr/local, `pip install --user` the user's base.
+    prefixes += [Path(sys.prefix), Path(sysconfig.get_path("data")), Path(site.getuserbase())]
+    shares = [prefix / "share" / PACKAGE for prefix in dict.fromkeys(prefixes)]
     return [*shares, Path(__file__).resolve().parent.parent]
 
 

@@ -143,14 +143,14 @@ def outside_and_in(excess: np.ndarray) -> np.ndarray:
 
 
 def probe(model: mujoco.MjModel, data: mujoco.MjData, geom: int, points: np.ndarray) -> np.ndarray:
-    """Signed distance by MuJoCo itself, for shapes without a closed form: the robot's own cylinder, shrunk to a grain."""
+    """Signed distance by MuJoCo itself, for shapes without a closed form: the robot's body, shrunk to a grain of sand."""
     own = model.geom(f"{PREFIX}body").id
-    size, place = model.geom_size[own].copy(), data.geom_xpos[own].copy()
+    kind, size, place = int(model.geom_type[own]), model.geom_size[own].copy(), data.geom_xpos[own].copy()
     grain = 1e-3
-    model.geom_size[own] = [grain, grain, 0]
+    model.geom_type[own], model.geom_size[own] = int(Geom.mjGEOM_SPHERE), [grain, 0, 0]
     distance = np.empty(len(points))
     for i, point in enumerate(points):
         data.geom_xpos[own] = point
         distance[i] = mujoco.mj_geomDistance(model, data, geom, own, 1.0, None)
-    model.geom_size[own], data.geom_xpos[own] = size, place
+    model.geom_type[own], model.geom_size[own], data.geom_xpos[own] = kind, size, place
     return distance + grain
