@@ -95,7 +95,7 @@ class GridRoute:
             _, label = cv2.connectedComponents(np.isfinite(cost).astype(np.uint8), connectivity=8)
             reachable = label == label[start_cell]
             if occupied[goal_cell]:
-                goal_cell = _nearest(reachable, goal_cell)
+                goal_cell = nearest_open(reachable, goal_cell)
             else:
                 self._open(cost, clearance, goal_cell, reachable)
         cells = shortest_path(cost, start_cell, goal_cell)
@@ -196,7 +196,7 @@ class GridRoute:
         """Opens, at a high price, the inflated cells between `cell` and the nearest of the `free` ones."""
         if np.isfinite(cost[cell]):
             return
-        way_out = _nearest(free, cell)
+        way_out = nearest_open(free, cell)
         if way_out is None:
             return
         radius = math.dist(cell, way_out) + 1
@@ -214,7 +214,7 @@ def _span(shift: int, cells: int) -> slice:
     return slice(max(0, shift), min(cells, cells + shift))
 
 
-def _nearest(allowed: np.ndarray, cell: tuple[int, int]) -> tuple[int, int] | None:
+def nearest_open(allowed: np.ndarray, cell: tuple[int, int]) -> tuple[int, int] | None:
     """The allowed cell nearest to `cell`, None when there is none."""
     rows, columns = np.nonzero(allowed)
     if not len(rows):
@@ -235,21 +235,36 @@ def shortest_path(cost: np.ndarray, start: tuple[int, int], goal: tuple[int, int
     label = label.ravel()
     if label[source] == 0 or label[source] != label[target]:
         return None
-    offsets = np.array([-columns, columns, -1, 1, -columns - 1, -columns + 1, columns - 1, columns + 1])
-    half_length = 0.5 * np.array([1, 1, 1, 1, *[math.sqrt(2)] * 4], np.float32)
     price = np.ascontiguousarray(cost, np.float32).ravel()
-    reach = _wavefront(price, source, target, offsets, half_length)
+    reach = _wavefront(price, source, target, columns)
+    offsets = _offsets(columns)
     path = [source]
     while path[-1] != target:
         around = path[-1] + offsets
-        path.append(int(around[np.argmin(reach[around] + half_length * (price[around] + price[path[-1]]))]))
+        path.append(int(around[np.argmin(reach[around] + HALF_LENGTH * (price[around] + price[path[-1]]))]))
         if len(path) > price.size:
             return None
     return np.stack(np.unravel_index(np.array(path), (rows, columns)), -1)
 
 
-def _wavefront(price, source, target, offsets, half_length) -> np.ndarray:
-    """Cost to reach `target` from each cell [rows * columns], exact for cells nearer than `source`, inf where not reached."""
+def path_costs(cost: np.ndarray, goal: tuple[int, int]) -> np.ndarray:
+    """Cost [rows, columns] of the cheapest path from every cell to `goal`, inf where there is none; `cost` as above."""
+    columns = cost.shape[1]
+    price = np.ascontiguousarray(cost, np.float32).ravel()
+    return _wavefront(price, None, goal[0] * columns + goal[1], columns).reshape(cost.shape)
+
+
+HALF_LENGTH = 0.5 * np.array([1, 1, 1, 1, *[math.sqrt(2)] * 4], np.float32)
+
+
+def _offsets(columns: int) -> np.ndarray:
+    """Index distance of a cell's eight neighbours in a flattened grid, in the order of HALF_LENGTH."""
+    return np.array([-columns, columns, -1, 1, -columns - 1, -columns + 1, columns - 1, columns + 1])
+
+
+def _wavefront(price: np.ndarray, source: int | None, target: int, columns: int) -> np.ndarray:
+    """Cost to reach `target` from each cell [rows * columns], inf where not reached; stops once `source` is settled."""
+    offsets = _offsets(columns)
     reach = np.full(price.size, np.inf, np.float32)
     reach[target] = 0
     waiting = np.zeros(price.size, bool)
@@ -258,11 +273,11 @@ def _wavefront(price, source, target, offsets, half_length) -> np.ndarray:
     while pending.size:
         value = reach[pending]
         level = max(level, float(value.min())) + ring
-        if reach[source] < level - ring:
+        if source is not None and reach[source] < level - ring:
             break
         now = pending[value <= level]
         around = now[:, None] + offsets
-        through = reach[now][:, None] + half_length * (price[around] + price[now][:, None])
+        through = reach[now][:, None] + HALF_LENGTH * (price[around] + price[now][:, None])
         better = through < reach[around]
         around, through = around[better], through[better]
         np.minimum.at(reach, around, through)

@@ -1,0 +1,322 @@
+"""`objective-agent evaluate`: a task's published protocol, with baselines, intervals and a file per run that survives a kill.
+
+The protocol stands in docs/evaluation.md.  One line per finished episode goes to OUT.partial.jsonl at once, so killing a run
+loses the episode that was running and no other; `--resume` goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from objective_agent.types import ConfigurationError, InputError, ObjectiveAgentError
+
+HELP = "success rate, collisions and planning times on a task's published protocol"
+EXAMPLE = "objective-agent evaluate --task apartment --episodes 100 --seed 1 --jobs 2 --json result.json"
+BASELINE_NAMES = ("zero", "random", "straight_line", "map_pursuit")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--task", default="apartment", help="apartment: generated test apartments (default)")
+    parser.add_argument("--world", metavar="FILE", help="evaluate on the start and goal sites of this world instead")
+    parser.add_argument("--params", metavar="FILE", help="ROS parameter file (default: the shipped config/sim.yaml)")
+    parser.add_argument("--episodes", type=_positive, default=100, metavar="N", help="how many (default: 100)")
+    parser.add_argument("--seed", type=_seed, default=1, metavar="S", help="draws episodes and noise (default: 1)")
+    parser.add_argument("--optimizer", metavar="NAME", help="mppi, cem or another optimizer plugin (default: the file's)")
+    parser.add_argument(
+        "--baselines", default="all", metavar="LIST", help=f"all, none, or some of {','.join(BASELINE_NAMES)} (default: all)"
+    )
+    parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes; the result does not depend on N")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run of the same protocol")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the result here")
+
+
+def main(args: argparse.Namespace) -> int:
+    if args.resume and args.json is None:
+        raise InputError("--resume needs --json OUT: that run's OUT.partial.jsonl is what is gone on with")
+    protocol, model = make_protocol(args)
+    partial = Partial(args.json, protocol.digest(), args.resume)
+    missing = [index for index in range(args.episodes) if index not in partial.records]
+    done = len(partial.records.keys() & set(range(args.episodes)))
+    with partial, _progress(args.episodes, done) as report:
+        for record in run_all(protocol, missing, args.jobs):
+            partial.append(record)
+            report(record)
+    from objective_agent.simulation.evaluation import summarize
+
+    records = [partial.records[index] for index in range(args.episodes)]
+    result = summarize(protocol, records, model, hardware())
+    if args.json is not None:
+        _write(args.json, json.dumps(result, indent=1))
+        partial.remove()
+    show(result)
+    return 0
+
+
+def make_protocol(args: argparse.Namespace):
+    """(Protocol, model name) of the arguments.  Raises InputError or ConfigurationError before anything runs."""
+    from objective_agent import plugins
+    from objective_agent.agent import Agent
+    from objective_agent.config import PluginSpec, Task
+    from objective_agent.simulation.evaluation import Protocol
+    from objective_agent.simulation.tasks import make_task
+    from objective_agent.simulation.world import World
+
+    parameters, gate = load(args.params)
+    if args.optimizer and args.optimizer != parameters.actor.optimizer.plugin:
+        plugins.resolve("optimizer", args.optimizer)
+        actor = parameters.actor.model_copy(update={"optimizer": PluginSpec(plugin=args.optimizer)})
+        parameters = parameters.model_copy(update={"actor": actor})
+    world = World.load(args.world, parameters.robot) if args.world else None
+    task = "world" if world is not None else args.task
+    make_task(task, args.seed, parameters.robot, world)
+    agent = Agent(parameters)
+    agent.planner.prepare(agent.configurator.configure(Task(), {}))
+    return Protocol(task, args.seed, parameters, gate, _baselines(args.baselines), world), agent.planner.world_model.model
+
+
+def load(path: str | None):
+    """(AgentParameters, GateParameters) of a parameter file; without one, of the shipped config/sim.yaml."""
+    from objective_agent import resources
+    from objective_agent.config import AgentParameters, load_node_parameters, load_parameters, validate
+    from objective_agent.safety import GateParameters, default_parameters
+
+    if path is None:
+        try:
+            path = str(resources.resource("config", "sim.yaml"))
+        except InputError:
+            parameters = AgentParameters()
+            return parameters, default_parameters(parameters.robot)
+    parameters = load_parameters(path)
+    section = load_node_parameters(path).get("safety_gate")
+    if section is None:
+        return parameters, default_parameters(parameters.robot)
+    known = {name: value for name, value in section.items() if name in GateParameters.model_fields}
+    return parameters, validate(GateParameters, known, f"{path}: safety_gate")
+
+
+def run_all(protocol, indices: list[int], jobs: int) -> Iterator[dict]:
+    """The records of the episodes `indices`, in the order in which they are finished."""
+    if not indices:
+        return
+    if jobs == 1:
+        from objective_agent.simulation.evaluation import Evaluator
+
+        evaluator = Evaluator(protocol)
+        yield from map(evaluator.run, indices)
+        return
+    context = multiprocessing.get_context("spawn")
+    jobs = min(jobs, len(indices))
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(protocol,))
+    try:
+        queue, running = iter(indices), set()
+        while True:
+            while len(running) < 2 * jobs and (index := next(queue, None)) is not None:
+                running.add(pool.submit(_run_in_worker, index))
+            if not running:
+                break
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
+        pool.shutdown()
+    except BrokenProcessPool:
+        raise ObjectiveAgentError("a worker process died (out of memory, or killed); go on with --resume") from None
+    finally:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+_evaluator = None
+
+
+def _start_worker(protocol) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    parent = multiprocessing.parent_process()
+
+    def leave_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+    from objective_agent.simulation.evaluation import Evaluator
+
+    global _evaluator
+    _evaluator = Evaluator(protocol)
+
+
+def _run_in_worker(index: int) -> dict:
+    return _evaluator.run(index)
+
+
+class Partial:
+    """OUT.partial.jsonl: a header with the protocol's digest, then one record per line, on the disk before the next episode."""
+
+    def __init__(self, out: Path | None, digest: str, resume: bool):
+        self.path = None if out is None else out.with_name(f"{out.name}.partial.jsonl")
+        self.records: dict[int, dict] = {}
+        self._file = None
+        if self.path is None:
+            return
+        header = {"protocol": digest}
+        found = self._read() if self.path.exists() else []
+        if found and not resume:
+            raise InputError(f"{self.path}: an unfinished run; go on with --resume, or remove the file")
+        if found and found[0] != header:
+            raise InputError(f"{self.path}: was made with other parameters or arguments; remove the file, or restore them")
+        self.records = {record["index"]: record for record in found[1:]}
+        # Written anew, so that a line cut off by a kill can't spoil the next one.
+        _write(self.path, "\n".join(json.dumps(line) for line in [header, *self.records.values()]))
+
+    def _read(self) -> list[dict]:
+        lines = []
+        try:
+            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+                with contextlib.suppress(json.JSONDecodeError):
+                    lines.append(json.loads(line))
+        except OSError as error:
+            raise InputError(f"{self.path}: can't be read: {error.strerror}") from None
+        return [line for line in lines if isinstance(line, dict) and ("protocol" in line or "rows" in line)]
+
+    def __enter__(self) -> Partial:
+        if self.path is not None:
+            self._file = self.path.open("a", encoding="utf-8")
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def append(self, record: dict) -> None:
+        self.records[record["index"]] = record
+        if self._file is not None:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def remove(self) -> None:
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _progress(total: int, done: int) -> Iterator[Callable[[dict], None]]:
+    """A progress bar on stderr with rate and time left; yields what to call with every finished record."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = ("episodes", BarColumn(), MofNCompleteColumn(), "{task.fields[rate]}", TimeElapsedColumn(), "left",
+               TimeRemainingColumn(elapsed_when_finished=True), "{task.fields[note]}")  # fmt: skip
+    columns = [TextColumn(column) if isinstance(column, str) else column for column in columns]
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as progress:
+        bar = progress.add_task("", total=total, completed=done, rate="", note="")
+        reached = contacts = shown = 0
+
+        def report(record: dict) -> None:
+            nonlocal reached, contacts, shown
+            row = record["rows"]["agent"]
+            reached, contacts, shown = reached + row["success"], contacts + row["contacts"], shown + 1
+            progress.advance(bar)
+            speed = progress.tasks[0].speed
+            progress.update(
+                bar, rate=f"{60 * speed:.1f}/min" if speed else "", note=f"{reached}/{shown} reached, {contacts} contacts"
+            )
+
+        yield report
+
+
+def show(result: dict) -> None:
+    """The result as a table on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{result['task']}: {result['episodes']} episodes, seed {result['seed']}, model {result['model']}")
+    for column in ("controller", "success", "95 % interval", "collisions", "to goal", "agent - it (p)"):
+        table.add_column(column, justify="left" if column == "controller" else "right")
+
+    def add(name: str, row: dict, against: dict | None) -> None:
+        low, high = row["interval"]
+        seconds = f"{row['seconds_to_goal']:.1f} s" if row.get("seconds_to_goal") is not None else "-"
+        versus = f"{against['difference']:+.1%} ({against['p']:.2g})" if against else ""
+        table.add_row(name, f"{row['success_rate']:.1%}", f"{low:.1%} - {high:.1%}", str(row["collisions"]), seconds, versus)
+
+    reached = [episode["rows"]["agent"]["seconds"] for episode in result["per_episode"] if episode["rows"]["agent"]["success"]]
+    add("agent", result | {"seconds_to_goal": sum(reached) / len(reached) if reached else None}, None)
+    for name, row in result["baselines"].items():
+        add(name, row, row["paired"])
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a file or a pipe has no width to fit into
+    console.print(table)
+    planning = result["planning_ms"]
+    console.print(
+        f"without the gate: {result['collisions_without_gate']} collisions; "
+        f"gate held {result['gate_held_share']:.1%} of the time; guardrail violations {result['guardrail_violations']}; "
+        f"planning p50 {planning['p50']} ms, p99 {planning['p99']} ms, deadline misses {result['deadline_misses']}; "
+        f"already solved (left out) {result['already_solved']}"
+    )
+
+
+def hardware() -> dict:
+    """What the timings were taken on."""
+    import torch
+
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "cpu": name,
+        "cores": usable,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": sys.platform,
+    }
+
+
+def _baselines(text: str) -> tuple[str, ...]:
+    if text in ("all", "none"):
+        return BASELINE_NAMES if text == "all" else ()
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    unknown = [name for name in names if name not in BASELINE_NAMES]
+    if unknown or not names:
+        raise InputError(
+            f"--baselines {text}: unknown {', '.join(unknown) or 'list'}; give all, none, or {','.join(BASELINE_NAMES)}"
+        )
+    return names
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 on")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 on")
+    return value
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes the file whole or not at all."""
+    part = path.with_name(f"{path.name}.tmp")
+    try:
+        part.write_text(text + "\n", encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can't be written: {error.strerror}; give another file with --json") from None

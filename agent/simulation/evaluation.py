@@ -1,0 +1,257 @@
+"""An evaluation: the same episodes under every controller, and statistics that say how much to believe of the difference.
+
+Everything here is deterministic in the protocol, except what stands under `timing`: wall-clock figures of this machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from objective_agent.agent import Agent
+from objective_agent.config import AgentParameters, Task
+from objective_agent.safety import GateParameters
+from objective_agent.simulation.baselines import BASELINES
+from objective_agent.simulation.episode import Outcome, run_episode
+from objective_agent.simulation.tasks import Episode, make_task
+from objective_agent.simulation.world import World
+from objective_agent.types import Command, Image, Odometry, Scan
+
+AGENT, WITHOUT_GATE = "agent", "agent_without_gate"
+
+TOLERANCE = 0.15
+"""Distance to the goal that the agent is told to reach, m: half the success radius; the rest is for odometry's drift."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """All that an evaluation's result depends on; travels to worker processes."""
+
+    task: str
+    seed: int
+    parameters: AgentParameters
+    gate: GateParameters
+    baselines: tuple[str, ...]
+    world: World | None = None
+
+    @property
+    def period(self) -> float:
+        """Control period, s."""
+        return self.parameters.actor.period
+
+    @property
+    def delay(self) -> float:
+        """Simulated planning time: every decision takes as long as the actor's deadline allows, s."""
+        return self.parameters.actor.deadline
+
+    def digest(self) -> str:
+        """sha256 over the parameters, the gate's, the protocol's constants and the world."""
+        text = json.dumps(
+            {
+                "parameters": self.parameters.model_dump(mode="json"),
+                "gate": self.gate.model_dump(mode="json"),
+                "task": self.task,
+                "seed": self.seed,
+                "baselines": self.baselines,
+                "world": self.world.xml if self.world else None,
+            },
+            sort_keys=True,
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class AgentController:
+    """The agent as the controller of an episode; notes what its decisions were like."""
+
+    def __init__(self, parameters: AgentParameters, delay: float):
+        self.parameters, self.delay = parameters, delay
+
+    def reset(self, episode: Episode) -> None:
+        # A new object for every run: nothing can leak from one episode into the next, in whatever order workers take them.
+        self.agent = Agent(self.parameters, seed=episode.seed)
+        self.agent.reset(episode.seed)
+        self.agent.set_task(Task(kind="goal_pose", id=f"episode-{episode.index}", position=episode.goal, tolerance=TOLERANCE))
+        self.planning_ms: list[float] = []
+        self.decisions = self.braking = self.violations = self.misses = 0
+        self.closest = math.inf
+        self.stop_reasons: dict[str, int] = {}
+
+    def observe(self, reading: Scan | Image | Odometry) -> None:
+        self.agent.observe(reading)
+
+    def command_sent(self, command: Command) -> None:
+        self.agent.command_sent(command)
+
+    def act(self, now: float) -> tuple[float, float]:
+        begun = time.perf_counter()
+        decision = self.agent.step(now, now, latency=self.delay)
+        seconds = time.perf_counter() - begun
+        self.decisions += 1
+        if decision.state is not None and decision.state.points is not None:
+            gaps = np.hypot(*(np.asarray(decision.state.points[0]) - np.asarray(decision.state.pose[0, :2])).T)
+            self.closest = min(self.closest, float(gaps.min()) - self.parameters.robot.radius)
+        plan = decision.plan
+        if plan is not None:
+            self.planning_ms.append(round(1e3 * seconds, 2))
+            self.misses += seconds > self.parameters.actor.deadline
+            self.braking += plan.mode == "braking"
+            self.violations += plan.mode != "braking" and not bool(plan.feasible[0])
+            self.stop_reasons[plan.stop_reason] = self.stop_reasons.get(plan.stop_reason, 0) + 1
+        return decision.command.v, decision.command.w
+
+    def notes(self) -> dict:
+        closest = round(self.closest, 4) if math.isfinite(self.closest) else None
+        return {
+            "decisions": self.decisions,
+            "braking": self.braking,
+            "guardrail_violations": self.violations,
+            "closest_m": closest,
+            "stop_reasons": dict(sorted(self.stop_reasons.items())),
+        }
+
+
+class Evaluator:
+    """Runs a protocol's episodes one by one; made once in every worker process."""
+
+    def __init__(self, protocol: Protocol):
+        import torch
+
+        torch.set_num_threads(1)  # results must not depend on how sums are split among threads
+        self.protocol = protocol
+        self.task = make_task(protocol.task, protocol.seed, protocol.parameters.robot, protocol.world)
+        self.camera = protocol.parameters.perception.encoder.plugin != "scan"
+
+    def run(self, index: int) -> dict:
+        """The record of episode `index` under every controller; JSON values only."""
+        protocol, robot = self.protocol, self.protocol.parameters.robot
+        begun = time.perf_counter()
+        episode = self.task.episode(index)
+        rows, timing = {}, {}
+        for row, gate in ((AGENT, protocol.gate), (WITHOUT_GATE, None)):
+            controller = AgentController(protocol.parameters, protocol.delay)
+            outcome = run_episode(episode, controller, robot, gate, protocol.period, protocol.delay, self.camera)
+            rows[row] = describe(outcome) | controller.notes()
+            timing[row] = {"planning_ms": controller.planning_ms, "deadline_misses": controller.misses}
+        for row in protocol.baselines:
+            outcome = run_episode(episode, BASELINES[row](robot), robot, protocol.gate, protocol.period, protocol.delay)
+            rows[row] = describe(outcome)
+        timing["seconds"] = round(time.perf_counter() - begun, 3)
+        return {
+            "index": index,
+            "world": episode.world.name,
+            "start": [round(value, 4) for value in episode.start],
+            "goal": [round(value, 4) for value in episode.goal],
+            "path_length": round(episode.path_length, 3) if math.isfinite(episode.path_length) else None,
+            "blocked": episode.blocked,
+            "already_solved": episode.already_solved,
+            "rows": rows,
+            "timing": timing,
+        }
+
+
+def describe(outcome: Outcome) -> dict:
+    """An outcome as JSON values."""
+    return {
+        "success": bool(outcome.success),
+        "seconds": outcome.seconds,
+        "distance": round(outcome.distance, 3),
+        "travelled": round(outcome.travelled, 3),
+        "contacts": outcome.contacts,
+        "contacts_moving": outcome.contacts_moving,
+        "gate_ticks": outcome.gate_ticks,
+        "gate_held": outcome.gate_held,
+        "gate_stops": dict(sorted(outcome.gate_reasons.items(), key=lambda item: -item[1])[:5]),
+        "track": outcome.track,
+    }
+
+
+def wilson(successes: int, total: int) -> list[float]:
+    """Wilson's 95 % interval of a share (Wilson 1927)."""
+    if not total:
+        return [0.0, 1.0]
+    z = 1.959963984540054
+    share, spread = successes / total, z * z / total
+    centre = share + spread / 2
+    half = z * math.sqrt(share * (1 - share) / total + spread / total / 4)
+    return [max(0.0, (centre - half) / (1 + spread)), min(1.0, (centre + half) / (1 + spread))]
+
+
+def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> dict:
+    """The agent against another controller on the same episodes; `p`: exact two-sided sign test of the discordant pairs."""
+    wins = sum(a and not b for a, b in zip(ours, theirs, strict=True))
+    losses = sum(b and not a for a, b in zip(ours, theirs, strict=True))
+    n, k = wins + losses, min(wins, losses)
+    p = min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n) if n else 1.0
+    return {"difference": (wins - losses) / max(1, len(ours)), "agent_only": wins, "baseline_only": losses, "p": p}
+
+
+def summarize(protocol: Protocol, records: Sequence[dict], model: str, hardware: dict) -> dict:
+    """The result's JSON from one record per episode."""
+    records = sorted(records, key=lambda record: record["index"])
+    agent = _row(records, AGENT)
+    ours = [record["rows"][AGENT]["success"] for record in records]
+    rows = [record["rows"][AGENT] for record in records]
+    planning = np.array([ms for record in records for ms in record["timing"][AGENT]["planning_ms"]] or [math.nan])
+    ticks = sum(row["gate_ticks"] for row in rows)
+    without = _row(records, WITHOUT_GATE)
+    return {
+        "task": protocol.task,
+        "model": model,
+        "episodes": len(records),
+        "seed": protocol.seed,
+        "success_rate": agent["success_rate"],
+        "interval": agent["interval"],
+        "collisions": agent["collisions"],
+        "collisions_moving": agent["collisions_moving"],
+        "collisions_without_gate": without["collisions"],
+        "success_rate_without_gate": without["success_rate"],
+        "gate_held_share": sum(row["gate_held"] for row in rows) / max(1, ticks),
+        "guardrail_violations": sum(row["guardrail_violations"] for row in rows),
+        "braking_share": sum(row["braking"] for row in rows) / max(1, sum(row["decisions"] for row in rows)),
+        "planning_ms": {"p50": _percentile(planning, 50), "p99": _percentile(planning, 99)},
+        "deadline_misses": sum(record["timing"][AGENT]["deadline_misses"] for record in records),
+        "baselines": {
+            name: _row(records, name) | {"paired": paired(ours, [record["rows"][name]["success"] for record in records])}
+            for name in protocol.baselines
+        },
+        "already_solved": sum(record["already_solved"] for record in records),
+        "blocked_share": sum(record["blocked"] for record in records) / max(1, len(records)),
+        "optimizer": protocol.parameters.actor.optimizer.plugin,
+        "parameters_digest": protocol.digest(),
+        "hardware": hardware,
+        "per_episode": [_compact(record) for record in records],
+    }
+
+
+def _row(records: Sequence[dict], name: str) -> dict:
+    rows = [record["rows"][name] for record in records]
+    successes = sum(row["success"] for row in rows)
+    return {
+        "success_rate": successes / max(1, len(rows)),
+        "interval": wilson(successes, len(rows)),
+        "collisions": sum(row["contacts"] for row in rows),
+        "collisions_moving": sum(row["contacts_moving"] for row in rows),
+        "seconds_to_goal": float(np.mean([row["seconds"] for row in rows if row["success"]])) if successes else None,
+    }
+
+
+def _percentile(values: np.ndarray, share: float) -> float | None:
+    return round(float(np.percentile(values, share)), 2) if np.isfinite(values).all() else None
+
+
+def _compact(record: dict) -> dict:
+    """A record with the planning times of single decisions summed up."""
+    timing: dict = {"seconds": record["timing"]["seconds"]}
+    for row in (AGENT, WITHOUT_GATE):
+        values = np.array(record["timing"][row]["planning_ms"] or [math.nan])
+        timing[row] = {
+            "planning_ms": {"p50": _percentile(values, 50), "p99": _percentile(values, 99)},
+            "deadline_misses": record["timing"][row]["deadline_misses"],
+        }
+    return record | {"timing": timing}
