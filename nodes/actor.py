@@ -29,7 +29,6 @@ from objective_agent_nodes.diagnostics import ERROR, OK, WARN, Health
 from objective_agent_nodes.explain import Explainer
 from objective_agent_nodes.process import run
 from objective_agent_nodes.snapshot import SentCommands, StateReader, read
-from objective_agent_nodes.staleness import Freshness
 from objective_agent_nodes.worker import NewestFirst
 
 SLOWEST = 0.3
@@ -51,7 +50,7 @@ class Actor(ModuleNode):
             raise ConfigurationError(f"actor: device = {parameters.device!r}: no CUDA device here; use cpu")
         self._planner = Planner(self.robot)
         warm_up(self._planner, parameters)
-        self._sent, self._fresh = SentCommands(), Freshness("state", 0.3)
+        self._sent, self._fresh = SentCommands(), self.watch("state", 0.3)
         self._configuration: Configuration | None = None
         # a trigger sensor that jitters must not lose its turn, one that is too fast must
         self._thinking = NewestFirst(self._act, self._failed, lambda: 0.5 * self.parameters.period)
@@ -99,8 +98,7 @@ class Actor(ModuleNode):
 
     def _on_state(self, state: WorldState, exact) -> None:
         if not self._fresh.accept(state.stamp, self.now(), time.monotonic()):
-            self.refuse(self._fresh.rejection)
-            return
+            raise InputError(self._fresh.rejection)
         self._thinking.give((state, exact))
 
     # --- the planner's thread -----------------------------------------------------------------------------------------------
@@ -127,7 +125,8 @@ class Actor(ModuleNode):
         self._times.append(time.monotonic())
         self._misses += decision.deadline_missed
         self._count += 1
-        self._latency += 0.1 * (decision.seconds - self._latency)
+        if decision.plan is not None:
+            self._latency += 0.1 * (decision.seconds - self._latency)
         self._decision = decision
         self._explain.publish(decision, exact, rate=self.rate(), misses=self._misses, surprise=self.surprise())
 

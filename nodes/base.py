@@ -20,6 +20,7 @@ from objective_agent.types import ObjectiveAgentError
 from objective_agent_nodes import diagnostics, qos
 from objective_agent_nodes.diagnostics import ERROR, WARN, Health
 from objective_agent_nodes.parametrized import Parametrized
+from objective_agent_nodes.staleness import FUTURE, SIMULATED_FUTURE, Freshness
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -68,12 +69,11 @@ class ModuleNode(Parametrized, LifecycleNode):
     # --- what subclasses use ------------------------------------------------------------------------------------------------
 
     def now(self) -> float:
-        """ROS time, s."""
         return self.get_clock().now().nanoseconds * 1e-9
 
-    def listen(self, kind: type, topic: str, callback: Callable, profile=qos.RELIABLE, always: bool = False) -> None:
+    def listen(self, kind: type, topic: str, callback: Callable, profile=qos.RELIABLE, always=False, quiet=False) -> None:
         """Subscribes until cleanup.  `callback(message)` runs only while active (or `always`); an InputError that it raises is
-        logged and counted, the message is lost, nothing else."""
+        logged and counted, the message is lost, nothing else.  `quiet`: publishers that can't be connected are expected."""
 
         def guarded(message):
             if not (self.active or always):
@@ -83,7 +83,7 @@ class ModuleNode(Parametrized, LifecycleNode):
             except ObjectiveAgentError as error:
                 self.refuse(f"{topic}: {error}")
 
-        events = qos.subscription_events(topic, self.get_logger().error)
+        events = qos.subscription_events(topic, (lambda line: None) if quiet else self.get_logger().error)
         made = self.create_subscription(kind, topic, guarded, profile, event_callbacks=events)
         self._made.append((self.destroy_subscription, made))
 
@@ -94,9 +94,9 @@ class ModuleNode(Parametrized, LifecycleNode):
         self._made.append((self.destroy_publisher, made))
         return made
 
-    def every(self, seconds: float, callback: Callable) -> None:
-        """Calls `callback` on a steady timer until cleanup."""
-        self._made.append((self.destroy_timer, self.create_timer(seconds, callback, clock=self.steady)))
+    def watch(self, topic: str, limit: float) -> Freshness:
+        """A freshness watch.  Simulated time is what /clock last said, so there a stamp may be ahead of it after a pause."""
+        return Freshness(topic, limit, future=SIMULATED_FUTURE if self.get_parameter("use_sim_time").value else FUTURE)
 
     def refuse(self, reason: str) -> None:
         """Notes a refused input: in the log (at most once a second) and in the diagnostics."""
@@ -109,12 +109,8 @@ class ModuleNode(Parametrized, LifecycleNode):
             self.on_time_jump()
 
     def publish_diagnostics(self) -> None:
-        if self.failure:
-            health = Health(ERROR, self.failure)
-        elif not self.active:
-            health = Health(WARN, "inactive" if self.configured else "unconfigured")
-        else:
-            health = self.health()
+        idle = Health(WARN, "inactive" if self.configured else "unconfigured")
+        health = Health(ERROR, self.failure) if self.failure else self.health() if self.active else idle
         if self.refused:
             health.values = {**health.values, "refused": self.refused, "last_refusal": self.refusal}
         name = self.get_fully_qualified_name().strip("/")
@@ -154,12 +150,12 @@ class ModuleNode(Parametrized, LifecycleNode):
         return FAILURE
 
     def on_configure(self, state) -> TransitionCallbackReturn:
-        result = self._attempt("configure", self._configure)
+        result = self._attempt("configure", self._read_and_setup)
         if result != SUCCESS:
             self._undo()
         return result
 
-    def _configure(self) -> None:
+    def _read_and_setup(self) -> None:
         self.read_parameters()
         self.setup()
         self.configured = True

@@ -32,21 +32,21 @@ class Configurator(ModuleNode):
         self._task, self._goals = Task(), 0
         self._pose = None
         self._current: Configuration | None = None
-        self._settings: dict[str, dict] = {}
+        self._modules: dict[str, dict] = {}
         self._frames = Frames(self)
         self._make(self.parameters)
         self._configuration = self.speak(String, "configuration", qos.LATCHED)
         self.listen(PoseStamped, "goal_pose", self._on_goal)
         # twice: a transient_local subscription never hears an ordinary publisher, a volatile one misses what was said before
-        self.listen(String, "task", self._on_task, qos.RELIABLE)
-        self.listen(String, "task", self._on_task, qos.LATCHED)
+        self.listen(String, "task", self._on_task, qos.RELIABLE, always=True)
+        self.listen(String, "task", self._on_task, qos.LATCHED, always=True, quiet=True)
         self.listen(OdometryMessage, "odom", self._on_odometry, qos.SENSOR)
         for module in MODULES:
             self.listen(String, f"{module}/settings", lambda m, module=module: self._on_settings(module, m), qos.LATCHED, True)
 
     def _make(self, parameters: ConfiguratorParameters) -> None:
         self.configurator = plugins.create("configurator", parameters.configurator, self.robot, "configurator")
-        self.configurator.set_parameters(configurator=parameters, **self._settings)
+        self.configurator.set_parameters(configurator=parameters, **self._modules)
         self.configurator.current = self._current  # the numbers go on
 
     def start(self) -> None:
@@ -62,7 +62,7 @@ class Configurator(ModuleNode):
     def _on_settings(self, module: str, message: String) -> None:
         settings = parse(message.data, f"{module}/settings")
         self.configurator.set_parameters(**{module: settings})
-        self._settings[module] = settings
+        self._modules[module] = settings
         if self.active:
             self._configure(self._task)
 
@@ -87,7 +87,7 @@ class Configurator(ModuleNode):
         self.get_logger().info(f"task: {task.kind} {'' if task.position is None else task.position}")
 
     def _configure(self, task: Task) -> None:
-        if len(self._settings) < len(MODULES):
+        if len(self._modules) < len(MODULES):
             return
         status = {"stamp": self.now()} | ({} if self._pose is None else {"pose": self._pose})
         snapshot = self.configurator.configure(task, status)
@@ -96,7 +96,7 @@ class Configurator(ModuleNode):
             self._configuration.publish(String(data=snapshot.model_dump_json()))
 
     def health(self) -> Health:
-        missing = [module for module in MODULES if module not in self._settings]
+        missing = [module for module in MODULES if module not in self._modules]
         values: dict[str, object] = {"task": self._task.kind, "task_id": self._task.id}
         if self._current is not None:
             values |= {"configuration": self._current.number, "reached": self._current.reached}

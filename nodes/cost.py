@@ -22,7 +22,6 @@ from objective_agent_nodes.base import ModuleNode
 from objective_agent_nodes.diagnostics import WARN, Health
 from objective_agent_nodes.process import run
 from objective_agent_nodes.snapshot import SentCommands, StateReader, labelled, read
-from objective_agent_nodes.staleness import Freshness
 
 STEPS = 5
 """Steps of `actor.dt` in the trajectory that is measured."""
@@ -34,7 +33,7 @@ class Cost(ModuleNode):
 
     def setup(self) -> None:
         self._configuration: Configuration | None = None
-        self._sent, self._fresh = SentCommands(), Freshness("state", 0.5)
+        self._sent, self._fresh = SentCommands(), self.watch("state", 0.5)
         self._measured: dict[str, float] = {}
         self._make(self.parameters)
         self._output = self.speak(Float64MultiArray, "cost/measured")

@@ -52,6 +52,6 @@ MANAGED = (GATE, *MODULES)
 
 def check_sections(sections: Mapping[str, Mapping], where: str) -> None:
     """ConfigurationError for a section of a parameter file that no node reads: a misspelt name would else go unnoticed."""
-    unknown = sorted(set(sections) - set(NODES) - {""})
+    unknown = sorted(set(sections) - set(NODES) - {"", "lifecycle_manager"})
     if unknown:
         raise ConfigurationError(f"{where}: no node is called {', '.join(unknown)}; nodes: {', '.join(NODES)}")

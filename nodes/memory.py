@@ -26,7 +26,6 @@ from objective_agent_nodes.diagnostics import ERROR, Health
 from objective_agent_nodes.matching import StampMatcher
 from objective_agent_nodes.process import run
 from objective_agent_nodes.snapshot import parse, read
-from objective_agent_nodes.staleness import Freshness
 
 
 class Memory(ModuleNode):
@@ -61,7 +60,7 @@ class Memory(ModuleNode):
     def _forget(self) -> None:
         self.synchronizer = Synchronizer(self._sensing)
         self._matcher = StampMatcher(("representation", "odom"))
-        self._fresh = Freshness("representation", 0.3)
+        self._fresh = self.watch("representation", 0.3)
         self._model, self._told, self._count, self._update_ms, self._route_ms = "", None, 0, 0.0, 0.0
 
     def on_parameters(self, new: Strict) -> None:

@@ -20,7 +20,6 @@ from objective_agent_nodes import convert, convert_state, qos
 from objective_agent_nodes.base import ModuleNode
 from objective_agent_nodes.diagnostics import ERROR, Health
 from objective_agent_nodes.process import run
-from objective_agent_nodes.staleness import Freshness
 
 CAMERA, SCAN, ODOM = "camera/image_raw", "scan", "odom"
 
@@ -42,7 +41,7 @@ class Perception(ModuleNode):
         self.encoder = plugins.create("encoder", parameters.encoder, self.robot, "perception.encoder")
         self.synchronizer = Synchronizer(parameters)
         limits = {CAMERA: 2 * parameters.max_scan_age, SCAN: parameters.max_scan_age, ODOM: parameters.max_odom_age}
-        self._fresh = {topic: Freshness(topic, limit) for topic, limit in limits.items()}
+        self._fresh = {topic: self.watch(topic, limit) for topic, limit in limits.items()}
         self._needed = (ODOM, CAMERA if parameters.trigger == "camera" else SCAN)
         self._count, self._ms = 0, 0.0
 

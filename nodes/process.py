@@ -44,6 +44,9 @@ def run(make: Callable[[], Sequence[Node]], args: Sequence[str] | None = None) -
         spin(executor)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        if rclpy.ok():  # else a signal came while the nodes were being made
+            raise
     finally:
         for node in nodes:
             close = getattr(node, "close", None)

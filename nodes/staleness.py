@@ -10,6 +10,8 @@ import math
 
 FUTURE = 0.05
 """A stamp further ahead of the clock than this is refused, s."""
+SIMULATED_FUTURE = 1.0
+"""The same under simulated time, s."""
 
 
 class Freshness:

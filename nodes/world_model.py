@@ -26,7 +26,6 @@ from objective_agent_nodes.base import ModuleNode
 from objective_agent_nodes.diagnostics import WARN, Health
 from objective_agent_nodes.process import run
 from objective_agent_nodes.snapshot import SentCommands, StateReader
-from objective_agent_nodes.staleness import Freshness
 
 PARTS = ("surprise", "position", "heading", "representation")
 
@@ -36,7 +35,7 @@ class WorldModel(ModuleNode):
         super().__init__("world_model", WorldModelParameters, **options)
 
     def setup(self) -> None:
-        self._sent, self._fresh = SentCommands(128), Freshness("state", 0.5)
+        self._sent, self._fresh = SentCommands(128), self.watch("state", 0.5)
         self._errors, self._worst = dict.fromkeys(PARTS, 0.0), 0.0
         self._surprise = self.speak(Float32MultiArray, "surprise")
         self._version = self.speak(String, "model_version", qos.LATCHED)
