@@ -19,6 +19,7 @@ from launch.actions import (
     OpaqueFunction,
     RegisterEventHandler,
     SetEnvironmentVariable,
+    Shutdown,
 )
 from launch.event_handlers import OnShutdown
 from launch.substitutions import LaunchConfiguration
@@ -32,9 +33,9 @@ MODULES = ("perception", "world_model", "memory", "cost", "configurator", "actor
 ARGUMENTS = (
     ("namespace", "", "namespace of all nodes and of their topics"),
     ("use_sim_time", "false", "take the time from /clock"),
-    ("params_file", str(SHARE / "config" / "sim.yaml"), "ROS parameter file for all nodes"),
+    ("params_file", str(SHARE / "config" / "robot.yaml"), "ROS parameter file for all nodes"),
     ("autostart", "true", "configure and activate the nodes as soon as they are up"),
-    ("use_respawn", "false", "start a node again when its process ends"),
+    ("use_respawn", "false", "start a process again when it ends; its nodes wait unconfigured"),
     ("log_level", "info", "debug | info | warn | error"),
     ("rviz", "false", "show everything in RViz"),
     ("record", "false", "record all topics with `ros2 bag record` (MCAP), into the current folder"),
@@ -69,7 +70,7 @@ def start(context):
     overrides["lifecycle_manager"] = {"autostart": value["autostart"]}
     parameters = parameter_file(value["params_file"], value["namespace"], overrides)
 
-    def node(executable):
+    def node(executable, **more):
         return Node(
             package=PACKAGE,
             executable=executable,
@@ -79,10 +80,14 @@ def start(context):
             respawn=value["use_respawn"],
             respawn_delay=1.0,
             output="screen",
+            **more,
         )
 
     modules = MODULES if value["separate_processes"] else ("agent",)
-    actions = [node(executable) for executable in ("safety_gate", *modules, "lifecycle_manager")]
+    actions = [node(executable) for executable in ("safety_gate", *modules)]
+    # It ends by itself only when a node can't be brought up, and has said why: half a graph is of no use.
+    ended = None if value["use_respawn"] else Shutdown(reason="the nodes could not be brought up")
+    actions.append(node("lifecycle_manager", on_exit=ended))
     if value["rviz"]:
         actions.append(rviz(value))
     if value["record"]:

@@ -15,6 +15,8 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
+from objective_agent.config import load_node_parameters
+
 HERE = Path(__file__).parent
 
 
@@ -36,12 +38,14 @@ def bridge(context):
     """Gazebo's topics of the robot under the names that the agent's nodes use.  `[`: to ROS, `]`: to Gazebo."""
     robot = f"/model/{LaunchConfiguration('robot').perform(context)}"
     namespace = LaunchConfiguration("namespace").perform(context)
+    common = load_node_parameters(LaunchConfiguration("params_file").perform(context))[""]
+    twist = "TwistStamped" if common.get("enable_stamped_cmd_vel", True) else "Twist"
     topics = (
         (f"{robot}/scan", "sensor_msgs/msg/LaserScan[gz.msgs.LaserScan", "scan"),
         (f"{robot}/camera", "sensor_msgs/msg/Image[gz.msgs.Image", "camera/image_raw"),
         (f"{robot}/camera_info", "sensor_msgs/msg/CameraInfo[gz.msgs.CameraInfo", "camera/camera_info"),
         (f"{robot}/odometry", "nav_msgs/msg/Odometry[gz.msgs.Odometry", "odom"),
-        (f"{robot}/cmd_vel", "geometry_msgs/msg/TwistStamped]gz.msgs.Twist", "cmd_vel"),
+        (f"{robot}/cmd_vel", f"geometry_msgs/msg/{twist}]gz.msgs.Twist", "cmd_vel"),
     )
     return [
         Node(

@@ -25,6 +25,11 @@ def generate_launch_description():
         DeclareLaunchArgument(
             "world", default_value="", description="world name or MJCF file, instead of the one in params_file"
         ),
+        DeclareLaunchArgument(
+            "params_file",
+            default_value=str(HERE.parent / "config" / "sim.yaml"),
+            description="ROS parameter file for all nodes",
+        ),
         DeclareLaunchArgument("use_sim_time", default_value="true", description="take the time from /clock"),
     ]
     agent = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(HERE / "bringup.launch.py")))

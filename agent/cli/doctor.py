@@ -7,6 +7,7 @@ Nothing heavy or breakable is imported here: modules are tried in a process of t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -201,12 +202,12 @@ def in_use() -> set[str]:
     """Files in /dev/shm that a process maps or holds open, as far as this user may see."""
     used = set()
     for process in Path("/proc").glob("[0-9]*"):
-        try:
+        with contextlib.suppress(OSError):  # processes and their files come and go, and not all are ours to see
             lines = (process / "maps").read_text().splitlines()
             used |= {line.split(maxsplit=5)[-1] for line in lines if "/dev/shm/" in line}
-            used |= {os.readlink(link) for link in (process / "fd").iterdir()}
-        except OSError:
-            continue
+            for link in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    used.add(os.readlink(link))
     return used
 
 
