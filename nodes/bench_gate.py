@@ -16,6 +16,7 @@ import time
 import numpy as np
 
 from objective_agent.safety import GateParameters
+from objective_agent_nodes.bench_gate_killed import gate_killed
 from objective_agent_nodes.gate_harness import COMMAND_PERIOD, GateHarness, end, module_process
 
 SLEEPER = """
@@ -152,4 +153,5 @@ def faults(parameters: GateParameters, injections: int, seconds: float, hogs: in
             results[f"planner_{kind}"] = planner_faults(harness, kind, count, report)
         report("jitter", 0, 1)
         results["jitter"] = jitter(harness, seconds, hogs)
-    return results
+    report("gate killed", 0, 1)
+    return results | {"gate_killed": gate_killed(parameters)}

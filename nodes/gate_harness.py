@@ -6,6 +6,7 @@ other end: a planner stand-in that does nothing but send commands, to be stopped
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -47,11 +48,10 @@ def end(process: subprocess.Popen, number: int = signal.SIGINT, seconds: float =
     if process.poll() is None:
         process.send_signal(signal.SIGCONT)
         process.send_signal(number)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         return process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
+    process.kill()
+    return process.wait()
 
 
 class GateHarness:
@@ -67,12 +67,10 @@ class GateHarness:
         self.node = rclpy.create_node("gate_harness", context=self.context)
         self.outputs: list[tuple[float, float, float, float]] = []  # (arrival, v, w, stamp)
         self.arrivals: list[float] = []  # of cmd_vel_raw
-        self.states: list[dict[str, str]] = []
-        self.health: list[DiagnosticStatus] = []
+        self.states, self.health = [], []
         self.scan, self.odometry, self.sending = True, True, True
-        self.command = (0.5, 0.2)
-        self.ranges = np.full(180, np.inf)
-        self.last_scan = 0.0
+        self.command, self.ranges = (0.5, 0.2), np.full(180, np.inf)
+        self.last_scan, self._met = 0.0, []
         create = self.node.create_subscription
         create(TwistStamped, "cmd_vel", self._on_output, 50)
         create(TwistStamped, "cmd_vel_raw", lambda _: self.arrivals.append(time.monotonic()), 50)
@@ -86,15 +84,18 @@ class GateHarness:
         self._reset = self.node.create_client(Trigger, "safety_gate/reset")
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
-        self._running = True
+        self._running, self._bring_up = True, bring_up
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._spin, self._feed)]
         self.process = module_process("safety_gate", "--ros-args", "--params-file", str(file))
         for thread in self._threads:
             thread.start()
-        if bring_up:
-            assert self.transition(CONFIGURE) and self.transition(ACTIVATE), "the gate did not come up"
 
     def __enter__(self):
+        with contextlib.ExitStack() as undo:
+            undo.push(self)
+            if self._bring_up:
+                assert self.transition(CONFIGURE) and self.transition(ACTIVATE), "the gate did not come up"
+            undo.pop_all()
         return self
 
     def __exit__(self, *_):
@@ -124,8 +125,7 @@ class GateHarness:
             if now >= due["scan"]:
                 due["scan"] += SCAN_PERIOD
                 if self.scan:
-                    scan = Scan(stamp, self.ranges, -np.pi, 2 * np.pi / 180, 0.05, 8.0)
-                    self._scan.publish(convert.scan_to(scan))
+                    self._scan.publish(convert.scan_to(Scan(stamp, self.ranges, -np.pi, 2 * np.pi / 180, 0.05, 8.0)))
                     self.last_scan = time.monotonic()
             if now >= due["command"]:
                 due["command"] += COMMAND_PERIOD
@@ -150,11 +150,12 @@ class GateHarness:
         return self._call(self._reset, Trigger.Request(), seconds)
 
     def _call(self, client, request, seconds: float):
-        if not client.wait_for_service(seconds):
-            raise TimeoutError(f"{client.srv_name} is not there")
+        assert client.wait_for_service(seconds), f"{client.srv_name} is not there"
+        if client not in self._met:
+            time.sleep(0.5)  # the server may not yet have found the way back for its answer
+            self._met.append(client)
         future = client.call_async(request)
-        if not self.wait(future.done, seconds):
-            raise TimeoutError(f"{client.srv_name} did not answer")
+        assert self.wait(future.done, seconds), f"{client.srv_name} did not answer"
         return future.result()
 
     def wait(self, condition, seconds: float = 5.0):
@@ -167,7 +168,7 @@ class GateHarness:
     def moving(self, seconds: float = 5.0, least: float = 0.499) -> bool:
         """Waits until a command of at least `least` m/s leaves the gate (full speed, unless told otherwise)."""
         start = time.monotonic()
-        return bool(self.wait(lambda: self.outputs and self.outputs[-1][0] > start and self.outputs[-1][1] >= least, seconds))
+        return bool(self.wait(lambda: (last := self.outputs[-1:]) and last[0][0] > start and last[0][1] >= least, seconds))
 
     def first_zero(self, since: float, seconds: float = 3.0) -> float:
         """Arrival of the first zero after which nothing but zero came, for outputs since `since`; inf if there is none."""

@@ -17,7 +17,7 @@ from objective_agent.safety.state import GateState
 from objective_agent.types import to_base
 
 SCALES = np.linspace(1.0, 0.0, 11)[:-1]
-LATE = 0.01  # the next step may come this much later than one period, s
+LATE = 0.03  # the next step may come this much later than one period, s
 STEPS_OUT_AHEAD = 1.2  # sideways reach of the occlusion limit beyond the footprint, m
 
 
