@@ -68,9 +68,8 @@ class GateHarness:
         self.outputs: list[tuple[float, float, float, float]] = []  # (arrival, v, w, stamp)
         self.arrivals: list[float] = []  # of cmd_vel_raw
         self.states, self.health = [], []
-        self.scan, self.odometry, self.sending = True, True, True
+        self.scan, self.odometry, self.sending, self.last_scan, self._met = True, True, True, 0.0, []
         self.command, self.ranges = (0.5, 0.2), np.full(180, np.inf)
-        self.last_scan, self._met = 0.0, []
         create = self.node.create_subscription
         create(TwistStamped, "cmd_vel", self._on_output, 50)
         create(TwistStamped, "cmd_vel_raw", lambda _: self.arrivals.append(time.monotonic()), 50)

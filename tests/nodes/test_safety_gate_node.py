@@ -104,6 +104,7 @@ def test_zeros_in_every_lifecycle_state_and_three_at_the_end(domain):
     with GateHarness(PARAMETERS, bring_up=False) as harness:
 
         def only_zeros():
+            time.sleep(0.1)  # what left before the transition may still be on its way
             begun, before = time.monotonic(), len(harness.outputs)
             time.sleep(0.5)
             return len(harness.outputs) - before >= 6 and zeros(harness.outputs[before:]) and begun
