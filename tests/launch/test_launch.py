@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -83,7 +84,8 @@ def test_switches_take_true_and_false_only():
 
 
 @pytest.mark.parametrize(("separate", "expected"), [("false", {"agent"}), ("true", {"perception", "actor", "memory"})])
-def test_the_modules_share_a_process_unless_told_otherwise(tmp_path, separate, expected):
+def test_the_modules_share_a_process_unless_told_otherwise(tmp_path, monkeypatch, separate, expected):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     bringup = load("bringup")
     context = LaunchContext()
     for name, default, _ in bringup.ARGUMENTS:
