@@ -28,7 +28,8 @@ BASELINE_NAMES = ("zero", "random", "straight_line", "map_pursuit")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--task", default="apartment", help="apartment: generated test apartments (default)")
+    tasks = "apartment (default), apartment_camera, apartment_people or apartment_slip: test apartments under a condition"
+    parser.add_argument("--task", default="apartment", help=tasks)
     parser.add_argument("--world", metavar="FILE", help="evaluate on the start and goal sites of this world instead")
     parser.add_argument("--params", metavar="FILE", help="ROS parameter file (default: the shipped config/sim.yaml)")
     parser.add_argument("--episodes", type=_positive, default=100, metavar="N", help="how many (default: 100)")

@@ -13,7 +13,7 @@ is read for scoring alone.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -21,11 +21,9 @@ import numpy as np
 from objective_agent.config import RobotParameters
 from objective_agent.safety import GateInputs, GateParameters, Ladder, initial_state, step
 from objective_agent.simulation.simulation import RobotSimulation
+from objective_agent.simulation.slip import NONE
 from objective_agent.simulation.tasks import SUCCESS_RADIUS, TIME_LIMIT, Episode
 from objective_agent.types import Command, Image, Odometry, Scan
-
-MOVING_SPEED, MOVING_TURN = 0.02, 0.1
-"""Above either, a robot that is touched counts as having moved into the contact, m/s and rad/s."""
 
 
 class Controller(Protocol):
@@ -100,11 +98,13 @@ def run_episode(
 ) -> Outcome:
     """Runs `episode` to its end: success, or 60 simulated seconds.  Contacts are counted and end nothing.
 
+    The controller gets the episode without its hidden parts, and scans only where the episode's condition gives them.
+
     `gate` None sends the controller's commands straight to the robot.  `period` and `delay` (0 <= delay < period) in seconds.
     """
-    simulation = RobotSimulation(episode.world, robot, seed=episode.seed, camera=camera)
+    simulation = RobotSimulation(episode.world, robot, seed=episode.seed, camera=camera, slip=episode.slip)
     simulation.reset(start=episode.start)
-    controller.reset(episode)
+    controller.reset(replace(episode, slip=NONE))
     loop = _Loop(simulation, controller, Gate(gate) if gate is not None else None, episode)
     for k in range(1, round(TIME_LIMIT / period) + 1):
         if loop.advance(k * period - loop.now):
@@ -124,21 +124,20 @@ class _Loop:
     def __init__(self, simulation: RobotSimulation, controller: Controller, gate: Gate | None, episode: Episode):
         self.simulation, self.controller, self.gate = simulation, controller, gate
         self.goal = np.asarray(episode.goal)
+        self.scans = episode.condition.scans
         self.outcome = Outcome()
         self.now = 0.0
         self._place = simulation.true_pose[:2]
 
     def advance(self, seconds: float) -> bool:
         """Simulates on; True when the goal has been reached."""
-        before = self.simulation.contacts
-        speed, turn = self.simulation.true_velocity
         readings = self.simulation.advance(seconds)
         self.now += seconds
-        new = self.simulation.contacts - before
-        self.outcome.contacts += new
-        self.outcome.contacts_moving += new * bool(abs(speed) > MOVING_SPEED or abs(turn) > MOVING_TURN)
+        self.outcome.contacts = self.simulation.contacts
+        self.outcome.contacts_moving = self.simulation.contacts_moving
         for reading in readings:
-            self.controller.observe(reading)
+            if self.scans or not isinstance(reading, Scan):
+                self.controller.observe(reading)
             if self.gate is not None:
                 self.gate.observe(reading)
         place = self.simulation.true_pose[:2]

@@ -1,7 +1,8 @@
 """People: capsules that walk to and fro along given waypoints.
 
 A person is a mocap body `person*` of the world file with a custom text `<body>_path` ("x,y x,y …") and, optionally, a custom
-numeric `<body>_speed`.  Unless told otherwise a person pauses while the robot is close ahead, as people do.
+numeric `<body>_speed`.  Unless told otherwise a person pauses while the robot is close ahead, as people do.  A restless person
+(condition `apartment_people`) also stops, turns round and changes pace at random, and doesn't always look where the robot is.
 """
 
 from __future__ import annotations
@@ -15,16 +16,24 @@ from objective_agent.types import InputError
 
 DEFAULT_SPEED = 0.6
 SIDEWAYS = 0.15  # room that a person wants beside itself, m
+SLOWEST = 0.3  # of the paces a restless person takes, m/s
+STANDS = (0.3, 2.5)  # how long a restless person stands, s
+CAREFUL = 0.5  # share of its ways on which a restless person looks out for the robot
+TOUCH = 0.02  # gap at which a restless person notices the robot in any case, m
 
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """One walking person: `path` [k, 2] waypoints (one of them: stands still), `speed` m/s, `radius` of the capsule, m."""
+    """One walking person: `path` [k, 2] waypoints (one of them: stands still), `speed` m/s, `radius` of the capsule, m.
+
+    `restless`: how often per second it changes what it does, 0 for never; `speed` is then its fastest.
+    """
 
     name: str
     path: np.ndarray
     speed: float = DEFAULT_SPEED
     radius: float = 0.25
+    restless: float = 0.0
 
 
 def parse_path(text: str, where: str) -> np.ndarray:
@@ -85,3 +94,50 @@ class Walk:
         if self.length:
             self._travelled += self.person.speed * seconds
             self._locate()
+
+    def step(self, seconds: float, robot: tuple[float, float], radius: float, gap: float | None) -> None:
+        """Walks on, unless the robot (a disc at `robot`) is within `gap` ahead; `gap` None: whatever stands there."""
+        if gap is None or not self.blocked(*robot, radius, gap):
+            self.advance(seconds)
+
+
+class RestlessWalk(Walk):
+    """Walks, stops and turns at random.  Whoever is touched, or touches, turns round: nobody pushes the robot about."""
+
+    def __init__(self, person: Person, random: np.random.Generator):
+        super().__init__(person)
+        self._random = random
+        self._stands = 0.0
+        self._pace = person.speed
+        self._careful = True
+
+    def step(self, seconds: float, robot: tuple[float, float], radius: float, gap: float | None) -> None:
+        if self.blocked(*robot, radius, TOUCH):
+            self._turn()
+            self._stands = float(self._random.uniform(*STANDS))
+        elif self._random.random() < self.person.restless * seconds:
+            self._change()
+        if self._stands > 0:
+            self._stands -= seconds
+        elif gap is None or not (self._careful and self.blocked(*robot, radius, gap)):
+            self._travelled += self._pace * seconds
+            self._locate()
+
+    def _change(self) -> None:
+        choice = self._random.random()
+        if choice < 0.4:
+            self._stands = float(self._random.uniform(*STANDS))
+        elif choice < 0.7:
+            self._turn()
+        self._careful = bool(self._random.random() < CAREFUL)
+        self._pace = float(self._random.uniform(min(SLOWEST, self.person.speed), self.person.speed))
+
+    def _turn(self) -> None:
+        if self.length:
+            self._travelled = 2 * self.length - self._travelled % (2 * self.length)
+            self._locate()
+
+
+def walk_of(person: Person, random: np.random.Generator) -> Walk:
+    """A walk that begins at the first waypoint."""
+    return RestlessWalk(person, random) if person.restless else Walk(person)

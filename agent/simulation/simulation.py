@@ -19,18 +19,22 @@ from objective_agent.simulation.drive import Drive, approach
 from objective_agent.simulation.lidar import LidarSensor
 from objective_agent.simulation.odometry import OdometrySensor
 from objective_agent.simulation.parameters import SensorParameters, SimulationParameters
-from objective_agent.simulation.people import Walk
+from objective_agent.simulation.people import walk_of
+from objective_agent.simulation.slip import NONE, Slip
 from objective_agent.simulation.world import World
 from objective_agent.types import Image, InputError, Odometry, Scan, wrap_angle
 
 RELEASE = 0.2  # a contact that comes back within this time is the same contact, s
+MOVING_SPEED, MOVING_TURN = 0.02, 0.1
+"""Above either, wheels that drive make a robot that is touched one that moved into the contact, m/s and rad/s."""
 
 
 class RobotSimulation:
     """`command` what the base should do, `advance` the time, take the readings.
 
     The first readings come one sensor period after the start.  Odometry starts at the true pose, so goals given in world
-    coordinates are goals in odom.  `true_pose`, `in_contact`, `contacts` and `people` are for scoring and drawing only.
+    coordinates are goals in odom.  `true_pose`, `in_contact`, `contacts`, `contacts_moving` (those that began while the wheels
+    drove) and `people` are for scoring and drawing only.  `camera_phase`: the share of a period by which frames come later.
     """
 
     def __init__(
@@ -41,12 +45,17 @@ class RobotSimulation:
         seed: int = 0,
         camera: bool = True,
         simulation: SimulationParameters | None = None,
+        slip: Slip = NONE,
+        camera_phase: float = 0.0,
     ):
         self.world, self.robot = world, robot or RobotParameters()
         self.sensors, self.parameters = sensors or SensorParameters(), simulation or SimulationParameters()
         self._composed = composed = compose(world.xml, f"world {world.name}", self.robot, self.parameters)
         self._model, self._data = composed.model, composed.data
-        self._drive = Drive(self.robot, self.parameters.command_timeout)
+        self._drive = Drive(self.robot, self.parameters.command_timeout, slip)
+        self._acceleration = self.robot.max_acceleration * slip.acceleration
+        self._turn_acceleration = self.robot.max_turn_acceleration * slip.acceleration
+        self._camera_phase = camera_phase
         self._odometry = OdometrySensor(self.sensors.odometry)
         self._lidar = LidarSensor(self.sensors.lidar, composed)
         self._camera = CameraSensor(self.sensors.camera, composed) if camera else None
@@ -66,16 +75,17 @@ class RobotSimulation:
         choice, *streams = np.random.default_rng(self._seed).spawn(5)
         self._rng = dict(zip(("odometry", "lidar", "camera", "people"), streams, strict=True))
         mujoco.mj_resetData(self._model, self._data)
-        self._walks = [Walk(person) for person in self.world.people]
+        self._walks = [walk_of(person, self._rng["people"].spawn(1)[0]) for person in self.world.people]
         self._show_people()
         self._place(start, choice)
         self._drive.reset()
         self._v = self._w = self._side = 0.0
+        self._driven_v = self._driven_w = 0.0
         self._steps, self._until = 0, 0.0
-        self._counts = [1, 1, 1]
+        self._counts = [1, 1, 1 + self._camera_phase]
         self._schedule()
         self._touched = -math.inf
-        self.in_contact, self.contacts = False, 0
+        self.in_contact, self.contacts, self.contacts_moving = False, 0, 0
         self._odometry.reset(self._pose(), self._rng["odometry"])
 
     def _place(self, start, rng: np.random.Generator) -> None:
@@ -125,13 +135,15 @@ class RobotSimulation:
         return readings
 
     def _step(self, timestep: float) -> None:
-        robot, qvel, yaw = self.robot, self._qvel, float(self._qpos[2])
+        qvel, yaw = self._qvel, float(self._qpos[2])
         now = self._steps * timestep
         if self._walks:
             self._move_people(timestep)
         target_v, target_w = self._drive.target(now)
-        v = self._v = approach(self._v, target_v, robot.max_acceleration * timestep)
-        w = self._w = approach(self._w, target_w, robot.max_turn_acceleration * timestep)
+        dv, dw = self._acceleration * timestep, self._turn_acceleration * timestep
+        v, w = self._v, self._w = approach(self._v, target_v, dv), approach(self._w, target_w, dw)
+        # What the wheels drive, without what a touch did to the body: who is pushed does not move by itself.
+        self._driven_v, self._driven_w = approach(self._driven_v, target_v, dv), approach(self._driven_w, target_w, dw)
         side = self._side = approach(self._side, 0.0, self.parameters.grip * timestep)
         middle = yaw + w * timestep / 2
         cos, sin = math.cos(middle), math.sin(middle)
@@ -154,16 +166,16 @@ class RobotSimulation:
         if self.in_contact:
             if now - self._touched > RELEASE:
                 self.contacts += 1
+                self.contacts_moving += abs(self._driven_v) > MOVING_SPEED or abs(self._driven_w) > MOVING_TURN
             self._touched = now
 
     # --- people -------------------------------------------------------------------------------------------------------------
 
     def _move_people(self, timestep: float) -> None:
         x, y = float(self._qpos[0]), float(self._qpos[1])
-        radius, gap = self.robot.radius, self.parameters.yield_distance
+        gap = self.parameters.yield_distance if self.parameters.yielding else None
         for walk in self._walks:
-            if not (self.parameters.yielding and walk.blocked(x, y, radius, gap)):
-                walk.advance(timestep)
+            walk.step(timestep, (x, y), self.robot.radius, gap)
         self._show_people()
 
     def _show_people(self) -> None:

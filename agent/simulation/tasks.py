@@ -2,7 +2,8 @@
 
 `apartment`: generated test apartments (seeds no training uses).  The robot fits at start and goal with room to spare, the way
 is 1.5-5 m long, and in every second episode at least the straight line is blocked for its footprint: by furniture, or by a wall
-with a doorway elsewhere.  `world`: the start and goal sites of a world file, all pairs, in an order drawn with the seed.
+with a doorway elsewhere.  `apartment_camera`, `apartment_people`, `apartment_slip`: the same under other conditions
+(`conditions.py`).  `world`: the start and goal sites of a world file, all pairs, in an order drawn with the seed.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import numpy as np
 
 from objective_agent.config import RobotParameters
 from objective_agent.memory.route import path_costs
+from objective_agent.simulation.conditions import CONDITIONS, Condition, condition, people_apart, with_walkers
 from objective_agent.simulation.generator import TEST_SEEDS, generate_apartment
 from objective_agent.simulation.occupancy import Occupancy, occupancy
+from objective_agent.simulation.slip import NONE, Slip, draw_slip
 from objective_agent.simulation.world import World
 from objective_agent.types import InputError
 
@@ -38,7 +41,7 @@ class Episode:
     """One start/goal pair: `start` (x, y, yaw), `goal` (x, y) in `world`; `path_length` m; `blocked`: no straight way.
 
     `seed` makes the sensors' noise and the agent's search; `already_solved` counts the pairs drawn before this one and left
-    out because the robot would have stood at its goal.
+    out because the robot would have stood at its goal.  `slip` is hidden: the simulation's to know, no controller's.
     """
 
     index: int
@@ -49,31 +52,37 @@ class Episode:
     blocked: bool
     seed: int
     already_solved: int = 0
+    condition: Condition = CONDITIONS["apartment"]
+    slip: Slip = NONE
 
 
 class ApartmentTask:
-    """Episodes in generated test apartments, one apartment each."""
+    """Episodes in generated test apartments, one apartment each, under a condition."""
 
-    name = "apartment"
     pairs = None
 
-    def __init__(self, seed: int, robot: RobotParameters):
-        self.seed, self.robot = seed, robot
+    def __init__(self, seed: int, robot: RobotParameters, condition: Condition = CONDITIONS["apartment"]):
+        self.seed, self.robot, self.condition, self.name = seed, robot, condition, condition.name
 
     def episode(self, index: int) -> Episode:
         """The episode number `index`, the same on every call."""
         random = np.random.default_rng([self.seed, index])
         skipped = 0
         for _ in range(ATTEMPTS):
-            world = generate_apartment(TEST_SEEDS[int(random.integers(len(TEST_SEEDS)))])
+            number = TEST_SEEDS[int(random.integers(len(TEST_SEEDS)))]
+            world = generate_apartment(number)
             found, solved = draw_pair(world, self.robot, random, blocked=bool(index % 2))
             skipped += solved
-            if found is not None:
-                start, goal, length, blocked = found
-                seed = int(random.integers(2**31))
-                return Episode(index, world, start, goal, length, blocked, seed, skipped)
+            if found is None:
+                continue
+            start, goal, length, blocked = found
+            seed = int(random.integers(2**31))
+            episode = Episode(index, world, start, goal, length, blocked, seed, skipped, self.condition)
+            made = under(episode, number, self.robot, np.random.default_rng([self.seed, index, 1]))
+            if made is not None:
+                return made
         raise InputError(
-            f"task apartment, seed {self.seed}, episode {index}: a robot of radius {self.robot.radius:g} m fits nowhere"
+            f"task {self.name}, seed {self.seed}, episode {index}: a robot of radius {self.robot.radius:g} m fits nowhere"
         )
 
 
@@ -174,12 +183,25 @@ def draw_pair(world: World, robot: RobotParameters, random: np.random.Generator,
 
 
 def make_task(name: str, seed: int, robot: RobotParameters, world: World | None = None) -> ApartmentTask | WorldTask:
-    """The task called `name` ("apartment"), or the task of `world` when one is given."""
+    """The task called `name` (a condition's), or the task of `world` when one is given."""
     if world is not None:
         return WorldTask(seed, robot, world)
-    if name != "apartment":
-        raise InputError(f"task {name!r}: unknown; known: apartment; or give --world FILE for the sites of a world")
-    return ApartmentTask(seed, robot)
+    return ApartmentTask(seed, robot, condition(name))
+
+
+def under(episode: Episode, number: int, robot: RobotParameters, random: np.random.Generator) -> Episode | None:
+    """`episode` (in apartment `number`) with what its condition brings; None when its people find no room."""
+    slip = draw_slip(random, robot.actuator_delay) if episode.condition.slip else NONE
+    if not episode.condition.people:
+        return replace(episode, slip=slip)
+    try:
+        world = generate_apartment(number, people=episode.condition.people)
+    except InputError:
+        return None
+    world = with_walkers(world, occupancy(world), episode.start, episode.goal, random)
+    if world is None or not people_apart(world.people):
+        return None
+    return replace(episode, world=world, slip=slip)
 
 
 def without_people(episode: Episode) -> Episode:
