@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from dataclasses import dataclass
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from objective_agent.visualization.style import GATE_MEANING
-from objective_agent_nodes.demo_watch import Snapshot
 
 GATE_STYLES = {
     "OK": "bold green",
@@ -25,13 +25,30 @@ GATE_STYLES = {
 MODES = {"optimizer": "Mode-2 (searching)", "policy": "Mode-1 (policy)", "braking": "braking: nothing feasible"}
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What is known now, for the progress display.  NaN: not heard."""
+
+    goal: int = -1
+    distance: float = math.nan
+    decision_hz: float = math.nan
+    mode: str = ""
+    margin: float = math.nan
+    gate: str = ""
+    gate_reason: str = ""
+    real_time_factor: float = math.nan
+    collisions: int = 0
+
+
 class Progress:
     """A context: `say` adds a lasting line, `update` shows a snapshot, `step` the share done of a longer piece of work."""
 
-    def __init__(self, goals: int, console: Console | None = None):
+    def __init__(self, goals: int, console: Console | None = None, plain: bool = False):
         self.goals = goals
         self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        self.live = Live(console=self.console, refresh_per_second=4, transient=True) if self.console.is_terminal else None
+        self.live = (
+            Live(console=self.console, refresh_per_second=4, transient=True) if self.console.is_terminal and not plain else None
+        )
         self._said, self._begun, self._step = -math.inf, time.monotonic(), ""
 
     def __enter__(self) -> Progress:

@@ -23,13 +23,13 @@ from nav_msgs.msg import OccupancyGrid
 from nav_msgs.msg import Odometry as OdometryMessage
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException
-from rclpy.experimental import EventsExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
 
 from objective_agent.types import ObjectiveAgentError
 from objective_agent.visualization.bag import WORLD, typestore
+from objective_agent_nodes.process import make_executor, spin
 
 LOOK_PERIOD = 0.25
 """Time between looks for new topics, s."""
@@ -83,11 +83,13 @@ class Recorder(Node):
         self.file = file
         self._seen: set[str] = set()
         self._parent = os.getppid()
-        self._look = self.create_timer(LOOK_PERIOD, self._subscribe_to_new, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._look = self.create_timer(LOOK_PERIOD, self._subscribe_to_new, clock=self._steady)
 
     def _subscribe_to_new(self) -> None:
         if os.getppid() != self._parent:  # whoever started us is gone: nobody will tell us to stop
-            raise ExternalShutdownException
+            rclpy.try_shutdown()
+            return
         for topic, kinds in self.get_topic_names_and_types():
             publishers = self.get_publishers_info_by_topic(topic)
             if topic in self._seen or not publishers:
@@ -154,7 +156,7 @@ def record(path: Path, world: str | None = None) -> int:
         os.nice(NICENESS)
     rclpy.init(args=[])
     file = McapFile(path)
-    executor = EventsExecutor()
+    executor = make_executor()
     node = Recorder(file)
     try:
         if world:
@@ -163,7 +165,7 @@ def record(path: Path, world: str | None = None) -> int:
             walls = occupancy(World.load(world))
             file.add(f"/{WORLD}", "nav_msgs/msg/OccupancyGrid", world_message(walls.grid, walls.origin, walls.resolution))
         executor.add_node(node)
-        executor.spin()
+        spin(executor)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:

@@ -17,8 +17,8 @@ from objective_agent.visualization.recording import Recording
 from objective_agent.visualization.video import VideoWriter
 from objective_agent_nodes.demo_summary import summarise
 
-MCAP, VIDEO, DASHBOARD, SUMMARY = "run.mcap", "run.mp4", "dashboard.png", "summary.json"
-FILES = {MCAP, VIDEO, DASHBOARD, SUMMARY}
+MCAP, VIDEO, DASHBOARD, SUMMARY, LOG = "run.mcap", "run.mp4", "dashboard.png", "summary.json", "graph.log"
+FILES = {MCAP, VIDEO, DASHBOARD, SUMMARY, LOG}
 FPS = 10.0
 
 
@@ -26,15 +26,19 @@ def prepare_folder(folder: Path) -> None:
     """Makes `folder` ready for a new run.  Refuses (InputError) to touch a folder that holds anything but a demo's files."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is not a folder; give another --out")
-    foreign = sorted(path.name for path in folder.iterdir() if path.name not in FILES) if folder.exists() else []
+    foreign = sorted(path.name for path in folder.iterdir() if not ours(path)) if folder.exists() else []
     if foreign:
         raise InputError(f"{folder}: holds files that no demo wrote ({', '.join(foreign[:3])}); give a new folder with --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            (folder / name).unlink(missing_ok=True)
+        for path in folder.iterdir():
+            path.unlink()
     except OSError as error:
         raise InputError(f"{folder}: can't be written: {error.strerror}; give another --out") from None
+
+
+def ours(path: Path) -> bool:
+    return path.name in FILES or (path.name.startswith(".") and ".partial" in path.name)
 
 
 def make_results(

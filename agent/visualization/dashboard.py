@@ -62,7 +62,7 @@ def _decorate(panel, recording: Recording) -> None:
 
 def _name_goals(panel, recording: Recording) -> None:
     for goal in recording.goals:
-        words = f"goal {goal.index + 1} {'reached' if goal.reached else 'not reached'}, {goal.end - goal.start:.1f} s"
+        words = f"goal {goal.index + 1} {'✓' if goal.reached else '✗'} {goal.end - goal.start:.1f} s"
         colour = style.GOAL if goal.reached else style.INFEASIBLE
         middle = (goal.start + goal.end) / 2
         panel.text(
@@ -77,14 +77,19 @@ def _title(panel, words: str, unit: str) -> None:
 
 def _energies(panel, recording: Recording) -> None:
     """One line per objective, smoothed over half a second so that the trend is readable."""
-    _title(panel, "Energy of the chosen plan, per objective (low is good)", "weighted energy")
+    _title(panel, "Energy of the chosen plan, per objective (low is good)", "weighted energy (log)")
     names = list(dict.fromkeys(name for _, value in recording.energies for name in value))
     for k, name in enumerate(names):
         colour = style.OBJECTIVE_COLOURS[k % len(style.OBJECTIVE_COLOURS)]
         panel.plot(
-            recording.energies.times, _smooth(recording.energies.column(name), 9), color=colour, linewidth=1.8, label=name
+            recording.energies.times,
+            _smooth(recording.energies.column(name), 9) + 1e-9,
+            color=colour,
+            linewidth=1.8,
+            label=name,
         )
-    panel.set_ylim(bottom=0)
+    panel.set_yscale("log")
+    panel.set_ylim(bottom=1e-3)
 
 
 def _clearance(panel, recording: Recording) -> None:
@@ -125,22 +130,24 @@ def _clearance_margin(recording: Recording) -> float | None:
 
 
 def _thinking(panel, recording: Recording) -> None:
+    """A dot per decision.  The few that took far longer stand as triangles at the top, so that the rest stays readable."""
     _title(panel, "Thinking time per decision", "ms")
-    panel.plot(
-        recording.status.times,
-        recording.status.column("planning_ms"),
-        ".",
-        color=style.PLAN,
-        markersize=3,
-        label="one decision",
-    )
+    times, spent = recording.status.times, recording.status.column("planning_ms")
+    known = spent[np.isfinite(spent)]
     deadlines = [
-        (t, 1000 * value["actor"]["deadline"]) for t, value in recording.configuration if "deadline" in value.get("actor", {})
+        1000 * value["actor"]["deadline"] for _, value in recording.configuration if "deadline" in value.get("actor", {})
     ]
+    deadline = deadlines[-1] if deadlines else math.nan
+    top = max(1.6 * deadline if deadlines else 0.0, 1.1 * float(np.percentile(known, 98)) if len(known) else 1.0)
+    panel.plot(times, np.where(spent <= top, spent, np.nan), ".", color=style.PLAN, markersize=3, label="one decision")
+    if (spent > top).any():
+        label = f"{(spent > top).sum()} above {top:.0f} ms\n(longest {known.max():.0f} ms)"
+        panel.plot(
+            times[spent > top], np.full((spent > top).sum(), 0.96 * top), "^", color=style.PERSON, markersize=5, label=label
+        )
     if deadlines:
-        deadline = deadlines[-1][1]
         panel.axhline(deadline, color=style.INFEASIBLE, linewidth=1.6, linestyle="--", label=f"deadline ({deadline:.0f} ms)")
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(0, top)
 
 
 def _latency(panel, recording: Recording) -> None:

@@ -109,7 +109,7 @@ def _legend(strip: np.ndarray) -> None:
 
     def name(words: str, room: int) -> None:
         nonlocal x
-        x = text.put(strip, words, (x + room + 6, middle - 10), 14, bgr(style.INK)) + 16
+        x = text.put(strip, words, (x + room + 6, middle - 10), 14, bgr(style.INK)) + 13
 
     def line(colour: str, thickness: int) -> None:
         cv2.line(strip, (x, middle), (x + 26, middle), bgr(colour), thickness, cv2.LINE_AA)
@@ -120,7 +120,7 @@ def _legend(strip: np.ndarray) -> None:
         cv2.line(strip, (x + k, middle - 4), (x + k, middle + 4), colour, 1)
     name("imagined: low to high energy", 26)
     line(style.INFEASIBLE, 3)
-    name("imagined: forbidden", 26)
+    name("forbidden", 26)
     for k in range(3):
         cv2.line(strip, (x + 10 * k, middle), (x + 10 * k + 5, middle), bgr(style.ROUTE), 3, cv2.LINE_AA)
     name("route", 26)
@@ -129,3 +129,5 @@ def _legend(strip: np.ndarray) -> None:
     name("lidar", 26)
     line(style.TRAIL, 4)
     name("driven", 26)
+    cv2.circle(strip, (x + 9, middle), 8, bgr(style.INK), 1, cv2.LINE_AA)
+    name("believed place", 18)

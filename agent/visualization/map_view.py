@@ -1,7 +1,8 @@
 """The map: where the robot is, what it knows, and the futures that it imagined before it chose one.
 
 Walls come from the world file (pale until the lidar has seen them, dark from then on); without one, from what the lidar saw.
-Everything is drawn in odom, which is what the robot believes; a thin ring marks where it really is.
+The robot stands where it really is, where that is known, and carries its thoughts along; a thin ring marks where it believes to
+be, so that the drift of its odometry can be seen.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class MapView:
         self._scans_seen = 0
 
     def pixel(self, points: np.ndarray) -> np.ndarray:
-        """Pixels [..., 2] (x right, y down, not rounded) of points [..., 2] in odom, metres."""
+        """Pixels [..., 2] (x right, y down, not rounded) of points [..., 2] in the world, metres."""
         offset = (np.asarray(points, np.float64)[..., :2] - self._centre) * self.scale
         return np.stack([self.width / 2 + offset[..., 0], self.height / 2 - offset[..., 1]], -1)
 
@@ -47,10 +48,10 @@ class MapView:
         image = self._background(time)
         self._trail(image, time)
         self._scan(image, time)
-        self._futures(image, run.candidates.at(time, 1.0))
-        self._line(image, run.route.at(time, 3.0), style.ROUTE, 2, dashed=True)
+        self._futures(image, run.candidates.at(time, 1.0), time)
+        self._line(image, self._in_world(run.route.at(time, 3.0), time), style.ROUTE, 2, dashed=True)
         self._goals(image, time)
-        self._line(image, run.plan.at(time, 1.0), style.PLAN, 4)
+        self._line(image, self._in_world(run.plan.at(time, 1.0), time), style.PLAN, 4)
         self._people(image, run.people.at(time, 1.0))
         self._robot(image, time)
         self._scale_bar(image)
@@ -99,11 +100,15 @@ class MapView:
         inside = (pixels >= 0).all(-1) & (pixels < (self.width, self.height)).all(-1)
         return pixels[inside]
 
+    def _in_world(self, points: np.ndarray | None, time: float) -> np.ndarray | None:
+        return None if points is None else self.recording.to_world(points, time)
+
     # --- what moves ---------------------------------------------------------------------------------------------------------
 
     def _trail(self, image: np.ndarray, time: float) -> None:
-        part = self.recording.pose.between(time - TRAIL_SECONDS, time)
-        poses = [self.recording.pose[i] for i in range(part.start, part.stop, 3)]
+        way = self.recording.true_pose if len(self.recording.true_pose) else self.recording.pose
+        part = way.between(time - TRAIL_SECONDS, time)
+        poses = [way[i] for i in range(part.start, part.stop, 3)]
         if len(poses) > 1:
             self._line(image, np.array(poses)[:, :2], style.TRAIL, 3)
 
@@ -113,12 +118,12 @@ class MapView:
             for x, y in self._points_in_picture(scan, self.recording.scan.times[self.recording.scan.index(time)]):
                 cv2.circle(image, (int(x * 16), int(y * 16)), 36, bgr(style.SCAN), -1, cv2.LINE_AA, SHIFT)
 
-    def _futures(self, image: np.ndarray, futures: Futures | None) -> None:
+    def _futures(self, image: np.ndarray, futures: Futures | None, time: float) -> None:
         """Imagined futures, a little see-through; the forbidden ones below, the best on top."""
         if futures is None or not len(futures.points):
             return
         layer = image.copy()
-        points = _fixed(self.pixel(futures.points))
+        points = _fixed(self.pixel(self.recording.to_world(futures.points, time)))
         step = np.where(futures.feasible, np.round(futures.energy * 15).astype(int), 99)
         for k in sorted(set(step.tolist()), reverse=True):
             colour = bgr(style.INFEASIBLE) if k == 99 else style.energy_bgr(np.array([k / 15]))[0].tolist()
@@ -158,9 +163,9 @@ class MapView:
 
     def _robot(self, image: np.ndarray, time: float) -> None:
         radius = int(self.robot_radius * self.scale * 2**SHIFT)
-        true_pose = self.recording.true_pose.at(time, 1.0)
-        if true_pose is not None:
-            cv2.circle(image, _fixed(self.pixel(true_pose)), radius, bgr(style.INK), 1, cv2.LINE_AA, SHIFT)
+        believed = self.recording.pose.at(time, 1.0)
+        if believed is not None:
+            cv2.circle(image, _fixed(self.pixel(believed)), radius, bgr(style.INK), 1, cv2.LINE_AA, SHIFT)
         pose = self.recording.pose_at(time)
         if pose is None:
             return

@@ -91,9 +91,11 @@ class GoalSpan:
 
 @dataclass(frozen=True)
 class Recording:
-    """A run, topic by topic.  Times are seconds since the recording started; positions are in odom.
+    """A run, topic by topic.  Times are seconds since the recording started.
 
-    `pose`, `true_pose`: [x, y, yaw]; `route`, `plan`: [n, 2]; `people`: [n, 3] (x, y, radius); `energies`, `status`, `gate`,
+    `pose` (odometry) and `true_pose` (the simulator's truth): [x, y, yaw].  Scans are in base_link, thoughts (`route`, `plan`,
+    `candidates`) in odom, goals, people and walls in the world. `route`, `plan`: [n, 2]; `people`: [n, 3] (x, y, radius);
+    `energies`, `status`, `gate`,
     `simulator`: dictionaries of what the actor, the gate and the simulator reported (numbers as floats, the rest as text).
     """
 
@@ -126,5 +128,18 @@ class Recording:
         return given[-1] if given else None
 
     def pose_at(self, time: float) -> np.ndarray | None:
-        """Where the robot thinks it is [3], from odometry."""
-        return self.pose.at(time)
+        """Where the robot is [3]: the truth where it was recorded (a simulator), else what odometry says."""
+        true_pose = self.true_pose.at(time)
+        return self.pose.at(time) if true_pose is None else true_pose
+
+    def to_world(self, points: np.ndarray, time: float) -> np.ndarray:
+        """Points [..., 2] given in odom, where they are in the world: odometry drifts, and the walls on the map do not.
+
+        The robot's thoughts are carried along with the robot.  Without the truth they stay where they are.
+        """
+        believed, true = self.pose.at(time), self.true_pose.at(time)
+        if believed is None or true is None:
+            return np.asarray(points)
+        turn = true[2] - believed[2]
+        rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        return (np.asarray(points, np.float64)[..., :2] - believed[:2]) @ rotation.T + true[:2]

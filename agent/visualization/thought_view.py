@@ -16,6 +16,7 @@ MODES = {
     "policy": ("Mode-1: policy", style.GOAL),
     "braking": ("braking: nothing feasible", style.INFEASIBLE),
 }
+STOPPED = {"converged": "the plan has converged", "deadline": "the time was up", "iterations": "after its last round"}
 LABEL = 15
 VALUE = 16
 
@@ -26,7 +27,8 @@ def draw_thoughts(recording: Recording, time: float, size: tuple[int, int]) -> n
     panel = np.full((height, width, 3), 255, np.uint8)
     status = recording.status.at(time, 1.0) or {}
     y = _mode(panel, status)
-    y = _row(panel, y, "search", _search(status))
+    y = _row(panel, y, "search", (_search(status), style.INK))
+    y = _row(panel, y, "stopped", (STOPPED.get(str(status.get("stop_reason")), "–"), style.INK))
     y = _deadline(panel, y, status, _deadline_ms(recording, time))
     y = _row(panel, y, "worst margin", _margin(status))
     gate = recording.gate.at(time, 1.0) or {}
@@ -60,12 +62,12 @@ def _mode(panel: np.ndarray, status: dict) -> int:
     return 42
 
 
-def _search(status: dict) -> tuple[str, str]:
+def _search(status: dict) -> str:
     iterations, evaluations = _number(status, "iterations"), _number(status, "evaluations")
     if math.isnan(iterations):
-        return "–", style.SOFT_INK
-    futures = f" · {evaluations:.0f} futures" if not math.isnan(evaluations) else ""
-    return f"{iterations:.0f}×{futures} · {status.get('stop_reason', '')}".rstrip("· "), style.INK
+        return "–"
+    futures = f", {evaluations:.0f} futures imagined" if not math.isnan(evaluations) else ""
+    return f"{iterations:.0f} rounds{futures}"
 
 
 def _deadline_ms(recording: Recording, time: float) -> float:
