@@ -18,6 +18,7 @@ import numpy as np
 from objective_agent.safety import GateParameters
 from objective_agent_nodes.bench_gate_killed import gate_killed
 from objective_agent_nodes.gate_harness import COMMAND_PERIOD, GateHarness, end, module_process
+from objective_agent_nodes.safety_gate_priority import raise_observer
 
 SLEEPER = """
 import json, sys, time
@@ -78,6 +79,16 @@ def e_stop(harness: GateHarness, injections: int, report) -> dict:
     return summary(times, 0.05)
 
 
+def _last_command_and_zero(harness: GateHarness) -> tuple[float, float]:
+    """When the first zero of the present halt came and when the command before it was made, on the steady clock."""
+    time.sleep(0.05)
+    offset = time.monotonic() - time.time()
+    stops = [state for state in harness.states[-60:] if float(state["v_out"]) > 0]
+    last = float(stops[-1]["command_stamp"]) + offset if stops else -math.inf
+    zero = next((output[0] for output in harness.outputs if output[0] > last and output[1] == output[2] == 0), math.inf)
+    return zero, last
+
+
 def planner_faults(harness: GateHarness, kind: str, injections: int, report) -> dict:
     """The commanding process frozen (SIGSTOP), killed, or late: from when its next command fell due to zero."""
     harness.sending, planner, times = False, None, []
@@ -91,15 +102,10 @@ def planner_faults(harness: GateHarness, kind: str, injections: int, report) -> 
                 continue
             time.sleep(np.random.default_rng(k).uniform(0, 0.05))
             os.kill(planner.pid, signal.SIGKILL if kind == "dead" else signal.SIGSTOP)
-            begun = time.monotonic()
-            time.sleep(0.02)
-            last = max(arrival for arrival in harness.arrivals if arrival <= begun + 0.02)
+            time.sleep(0.4)
             if kind == "late":
-                harness.wait(lambda since=last: time.monotonic() - since > 0.3, 1)
                 os.kill(planner.pid, signal.SIGCONT)
-                zero = next((o[0] for o in harness.outputs if o[0] > last and o[1] == 0 and o[2] == 0), math.inf)
-            else:
-                zero = harness.first_zero(last)
+            zero, last = _last_command_and_zero(harness)
             times.append(zero - last - COMMAND_PERIOD)
             if kind == "dead":
                 planner.wait()
@@ -144,6 +150,7 @@ def jitter(harness: GateHarness, seconds: float, hogs: int) -> dict:
 def faults(parameters: GateParameters, injections: int, seconds: float, hogs: int, report=lambda *_: None) -> dict:
     """All faults one after the other at one gate: name -> figures."""
     with GateHarness(parameters) as harness:
+        raise_observer()  # on a busy machine it would measure its own waiting
         results = {
             "scan_loss": scan_loss(harness, injections, report),
             "e_stop": e_stop(harness, injections, report),

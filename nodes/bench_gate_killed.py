@@ -72,6 +72,7 @@ class Watcher:
     def close(self) -> None:
         self._running = False
         self._thread.join(2)
+        self._executor.shutdown(0)
         self.context.try_shutdown()
 
 

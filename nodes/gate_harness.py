@@ -21,6 +21,7 @@ import rclpy
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
+from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry as OdometryMessage
 from rclpy.executors import SingleThreadedExecutor
@@ -102,6 +103,7 @@ class GateHarness:
         self._running = False
         for thread in self._threads:
             thread.join(2)
+        self._executor.shutdown(0)
         self.context.try_shutdown()
         self._folder.cleanup()
 
@@ -141,9 +143,7 @@ class GateHarness:
         self._e_stop.publish(Bool(data=pressed))
 
     def transition(self, number: int, seconds: float = 10.0) -> bool:
-        request = ChangeState.Request()
-        request.transition.id = number
-        return self._call(self._change, request, seconds).success
+        return self._call(self._change, ChangeState.Request(transition=Transition(id=number)), seconds).success
 
     def reset(self, seconds: float = 5.0) -> Trigger.Response:
         return self._call(self._reset, Trigger.Request(), seconds)

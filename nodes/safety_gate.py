@@ -31,6 +31,7 @@ from objective_agent_nodes import convert, qos
 from objective_agent_nodes import safety_gate_report as report
 from objective_agent_nodes.base import ModuleNode
 from objective_agent_nodes.diagnostics import Health
+from objective_agent_nodes.safety_gate_priority import raise_priority
 
 PERIOD = 0.05  # of the zeros before configure, s
 LEAST_GAP = 0.005  # a flood of commands is answered at the ticks, s
@@ -45,8 +46,7 @@ class SafetyGate(ModuleNode):
         self.stamped = given is None or given.value is not False
         self.core: GateState = initial_state()
         self.output = GateOutput(0.0, 0.0, Ladder.EMERGENCY, "not configured", True)
-        self.pressed, self.max_speed = False, None
-        self._counts, self._stepped = dict.fromkeys(Ladder, 0), -math.inf
+        self.pressed, self.max_speed, self._counts, self._stepped = False, None, dict.fromkeys(Ladder, 0), -math.inf
         self._forget()
         self._cmd_vel = self.create_publisher(convert.command_type(self.stamped), "cmd_vel", qos.RELIABLE)
         self._state = self.create_publisher(DiagnosticStatus, "safety_gate/state", qos.RELIABLE)
@@ -67,11 +67,10 @@ class SafetyGate(ModuleNode):
         self.listen(Float32, "safety_gate/max_speed", self._on_max_speed, always=True)
         gc.freeze()  # what exists now stays: the collector need not look at it in the middle of a tick
 
-    def start(self) -> None:
-        self._forget()
-
     def on_time_jump(self) -> None:
         self._forget()
+
+    start = on_time_jump
 
     def teardown(self) -> None:
         self._forget()
@@ -178,7 +177,7 @@ class SafetyGate(ModuleNode):
 
 def main(args=None) -> int:
     """Runs the gate until SIGINT or SIGTERM; zeros before it ends, whatever ends it."""
-    ended = []
+    ended, scheduling = [], raise_priority()
     # rclpy's own handlers would close the context, and with it the way to send the last zeros.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -187,6 +186,7 @@ def main(args=None) -> int:
     try:
         executor = SingleThreadedExecutor()
         executor.add_node(gate := SafetyGate())
+        gate.get_logger().info(f"scheduling: {scheduling}")
         while not ended:
             executor.spin_once(timeout_sec=PERIOD)
     finally:
