@@ -68,7 +68,7 @@ class PerceptionParameters(Strict):
 class WorldModelParameters(Strict):
     world_model: PluginSpec = Field(default_factory=lambda: PluginSpec(plugin="unicycle"), description="the predictor")
     surprise_after: Positive = Field(0.5, le=5, description="a prediction is compared with what came after this time, s")
-    surprise_position: Positive = Field(0.12, description="position error after that time that is the alarm level, m")
+    surprise_position: Positive = Field(0.08, description="position error after that time that is the alarm level, m")
     surprise_heading: Positive = Field(0.3, description="heading error after that time that is the alarm level, rad")
     surprise_representation: NonNegative = Field(
         0.0, description="root mean square error of the representation that is the alarm level; 0: not compared"
