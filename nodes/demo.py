@@ -7,6 +7,7 @@ happens, takes everything down, and only then draws: video, dashboard and figure
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ SEED = 4
 STARTUP = 60.0
 """Time that the graph has to come up, s."""
 LINGER = 1.0
-"""Recorded after the last goal, s."""
+"""Recorded after the last goal, s: the last words must reach the recorder."""
 INTERRUPTED = 130
 
 
@@ -48,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    if args.goals < 1 or args.timeout <= 0:
+    if args.seed < 0:
+        raise InputError(f"--seed {args.seed}: must be 0 or more")
+    if args.goals < 1 or not 0 < args.timeout < math.inf:
         raise InputError(f"--goals {args.goals} --timeout {args.timeout:g}: both must be greater than 0")
     if args.source is not None:
         return redraw(args)
@@ -71,7 +74,8 @@ def main(args: argparse.Namespace) -> int:
 def redraw(args: argparse.Namespace) -> int:
     """Draws an earlier run again."""
     folder = args.out or args.source.resolve().parent
-    folder.mkdir(parents=True, exist_ok=True)
+    if args.source.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
     with Progress(args.goals, plain=args.headless) as progress, noted_signals() as stopped:
         return draw(args.source, folder, args, progress, stopped)
 
@@ -112,8 +116,7 @@ def drive(
             raise
         finally:
             watch.tell("end", exit_reason=reason)
-            if reason != "interrupted":
-                time.sleep(LINGER)
+            time.sleep(0.3 if reason == "interrupted" else LINGER)
 
 
 def wait_for_graph(watch: Watch, graph: RunningGraph, progress: Progress) -> None:

@@ -130,4 +130,4 @@ def _legend(strip: np.ndarray) -> None:
     line(style.TRAIL, 4)
     name("driven", 26)
     cv2.circle(strip, (x + 9, middle), 8, bgr(style.INK), 1, cv2.LINE_AA)
-    name("believed place", 18)
+    name("odometry", 18)
