@@ -5,6 +5,8 @@ What `evaluate` measures is therefore what the robot runs.
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -75,14 +77,40 @@ def drive() -> tuple[list[tuple], object]:
     return events, decision.configuration
 
 
+class LockstepMemory(Memory):
+    """Publishes a route with every state, before it."""
+
+    route_first = True
+
+    def _publish_route(self, observation, exact) -> None:
+        self._told = b""
+        super()._publish_route(observation, exact)
+
+
+class LockstepActor(Actor):
+    """Has no deadline, and waits for the route that belongs to the state: topics overtake one another."""
+
+    repeatable = True
+    route_stamp = 0
+
+    def _on_route(self, message) -> None:
+        super()._on_route(message)
+        self.route_stamp = convert.nanoseconds(message.header.stamp)
+
+    def _act(self, job) -> None:
+        end = time.monotonic() + 5
+        while self.route_stamp < convert.nanoseconds(job[1]) and time.monotonic() < end:
+            time.sleep(0.001)
+        super()._act(job)
+
+
 class Replay:
     """Publishes what the sensors said, one thing at a time, and waits until every node has it."""
 
     def __init__(self, ros, until):
         self.until = until
-        self.nodes = [Perception(**ros.overrides()), Memory(**ros.overrides()), Actor(**ros.overrides())]
+        self.nodes = [kind(**ros.overrides()) for kind in (Perception, LockstepMemory, LockstepActor)]
         self.perception, self.memory, self.actor = self.nodes
-        self.memory.route_first = self.actor.repeatable = True
         node = ros.node()
         self.heard: dict[str, dict[int, object]] = {}
         kinds = {"representation": ImageMessage, "state/odom": OdometryMessage, "state/points": PointCloud2}
