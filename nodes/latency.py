@@ -29,6 +29,12 @@ class SensorToCommand:
         self._window: deque[float] = deque(maxlen=window)
         self.count = 0
 
+    def forget(self) -> None:
+        """Time starts anew; what was measured stays."""
+        with self._lock:
+            for table in (self._images, self._arrivals, self._origins):
+                table.clear()
+
     def on_image(self, stamp: int) -> None:
         """An image with this stamp (ns) is about to be published."""
         self._note(self._images, stamp, time.monotonic())

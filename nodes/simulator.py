@@ -84,6 +84,7 @@ class Simulator(ModuleNode):
     def _on_reset(self, request, response):
         with self._lock:
             self.simulation.reset()
+            self.latency.forget()
         response.success, response.message = True, f"back at the start of world {self.parameters.world}"
         return response
 
