@@ -89,7 +89,7 @@ class Progress:
         gate = f"gate {now.gate or '?'}" + (f" ({now.gate_reason})" if now.gate not in ("OK", "") and now.gate_reason else "")
         parts = [
             f"{time.monotonic() - self._begun:5.1f} s",
-            f"goal {now.goal + 1}/{self.goals}",
+            f"goal {now.goal + 1}/{self.goals}" if now.goal >= 0 else "starting",
             f"{show(now.distance, '.2f')} m away",
             f"{show(now.decision_hz, '.1f')} decisions/s",
             f"{MODES.get(now.mode, now.mode or 'not deciding')}, worst margin {centimetres(now.margin)}",
@@ -103,7 +103,8 @@ class Progress:
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim", min_width=12)
         table.add_column()
-        table.add_row("goal", Text(f"{now.goal + 1} of {self.goals}   {show(now.distance, '.2f')} m away", style="bold"))
+        goal = f"{now.goal + 1} of {self.goals}   {show(now.distance, '.2f')} m away" if now.goal >= 0 else "none yet: starting"
+        table.add_row("goal", Text(goal, style="bold"))
         table.add_row("deciding", f"{show(now.decision_hz, '.1f')} per second   {MODES.get(now.mode, now.mode or 'not yet')}")
         margin = Text(centimetres(now.margin), style="green" if now.margin >= 0 else "red")
         table.add_row("guardrail", Text.assemble("worst margin of the chosen plan ", margin))
