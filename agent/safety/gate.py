@@ -88,8 +88,9 @@ def _decide(
     odometry, odom_why, odom_fault = judge(
         state.odometry, "odom", now, steady, p.max_odom_age, p.max_odom_age, p.resume_messages
     )
+    silence = max(p.command_timeout - 0.5 * p.period, p.command_late)  # the nearest tick: the next one may come just too late
     command, command_why, command_fault = judge(
-        state.command, "cmd_vel_raw", now, steady, p.max_command_age, p.command_timeout, p.resume_messages
+        state.command, "cmd_vel_raw", now, steady, p.max_command_age, silence, p.resume_messages
     )
     state = replace(state, scan=scan, odometry=odometry, command=command)
     why = "; ".join(filter(None, (scan_why, odom_why, command_why)))
