@@ -80,14 +80,14 @@ class Robot:
         self.camera.publish(image)
         return stamp
 
-    def state(self, stamp: float, model="scan-1", x=0.0) -> None:
+    def state(self, stamp: float, model="scan-1", x=0.0, v=0.0) -> None:
         """What memory would publish."""
         if not hasattr(self, "_state"):
             make = self.node.create_publisher
             self._state = [make(ImageMessage, "state", 1), make(OdometryMessage, "state/odom", 1)]
             self._state.append(make(PointCloud2, "state/points", 1))
             assert self.until(lambda: all(p.get_subscription_count() for p in self._state[:2]))
-        self._state[1].publish(convert.odometry_to(Odometry(stamp, np.array([x, 0, 0.0]), np.zeros(2))))
+        self._state[1].publish(convert.odometry_to(Odometry(stamp, np.array([x, 0, 0.0]), np.array([v, 0.0]))))
         self._state[2].publish(convert_state.points_to(stamp, np.array([[5.0, 5.0]])))
         self._state[0].publish(convert_state.tokens_to(stamp, np.zeros((1, 1, 4)), model))
 
@@ -285,9 +285,7 @@ def test_surprise_is_small_when_the_robot_obeys_and_alarming_when_it_is_stuck(ro
         now = begun + 0.05 * step
         commands.publish(convert.command_to(Command(now, 0.4, 0.0)))
         time.sleep(0.05)
-        velocity_ramped = max(0.0, 0.05 * step - 0.1)
-        x = speed * max(0.0, velocity_ramped - 0.2)
-        robot.state(now, x=x)
+        robot.state(now, x=speed * 0.05 * step, v=speed)
     assert until(lambda: len(surprises) > 5)
     last = surprises[-1].data[0]
     assert (last > 1) is alarmed, f"surprise {last}"
