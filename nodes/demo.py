@@ -67,7 +67,7 @@ def main(args: argparse.Namespace) -> int:
         except GraphDied as error:
             progress.say(f"failed: {error}", "bold red")
         except KeyboardInterrupt:
-            return interrupted(folder, progress)
+            return interrupted(folder / demo_results.MCAP, progress)
         return draw(folder / demo_results.MCAP, folder, args, progress, stopped)
 
 
@@ -91,7 +91,7 @@ def draw(mcap: Path, folder: Path, args: argparse.Namespace, progress: Progress,
     try:
         return report(demo_results.make_results(mcap, folder, not args.no_video, step), folder, progress)
     except KeyboardInterrupt:
-        return interrupted(folder, progress)
+        return interrupted(mcap, progress)
 
 
 def drive(
@@ -168,8 +168,10 @@ def report(summary: dict[str, Any], folder: Path, progress: Progress) -> int:
     return 0 if good else 1
 
 
-def interrupted(folder: Path, progress: Progress) -> int:
-    mcap = folder / demo_results.MCAP
-    progress.say(f"stopped; everything is taken down; what was recorded is in {mcap}; draw it with:")
-    progress.say(f"  objective-agent demo --from {mcap}")
+def interrupted(mcap: Path, progress: Progress) -> int:
+    if mcap.exists():
+        progress.say(f"stopped; everything is taken down; what was recorded is in {mcap}; draw it with:")
+        progress.say(f"  objective-agent demo --from {mcap}")
+    else:
+        progress.say("stopped; everything is taken down; nothing was recorded")
     return INTERRUPTED
