@@ -1,6 +1,7 @@
 """The actor's step: what the command depends on, and what it never does."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,6 +108,17 @@ def test_surrounded_and_moving_brakes():
     decision = decide(Planner(ROBOT), configuration(), state(ring, velocity=(0.6, 0.0), sent=[(9.5, 0.6, 0.0)]))
     assert decision.plan.mode == "braking" and not bool(decision.plan.feasible[0])
     assert decision.command.v <= 0.6 and "braking" in decision.reason
+
+
+@pytest.mark.parametrize("heading", [-0.9, -0.4, 0.4, 0.9])
+def test_finds_the_way_through_a_narrow_gap(heading):
+    """A gap with 5 cm on either side, not straight ahead: only turning by the right angle and driving straight gets through."""
+    gap = [(0.6, side * y) for side in (-1, 1) for y in np.arange(0.315, 1.5, 0.05)]
+    narrow = state(gap)
+    narrow = replace(narrow, pose=np.array([[0.0, 0.0, heading]], np.float32))
+    route = np.array([[0.0, 0.0], [0.6, 0.0], [1.5, 0.0], [3.0, 0.0]])
+    plan = decide(Planner(ROBOT), configuration(), narrow, route).plan
+    assert plan.mode == "optimizer" and float(plan.poses[0, 0, -1, 0]) > 0.6
 
 
 def test_latency_is_part_of_the_state():

@@ -32,6 +32,23 @@ def library(horizon: int, dt: float, low: Tensor, high: Tensor) -> Tensor:
     return torch.where(shares >= 0, shares * high.cpu().clamp(min=0), -shares * low.cpu().clamp(max=0)).to(low.device)
 
 
+def towards(pose: Tensor, goal: Tensor, horizon: int, dt: float, low: Tensor, high: Tensor) -> Tensor:
+    """Turn to face the goal, then go there: [B, 1, H, 2] for poses [B, 3] and goals [B, 2].
+
+    What noise finds last in a narrow place: a turn by just the right angle, and then nothing but straight on.
+    """
+    offset = goal - pose[:, :2]
+    bearing = torch.atan2(offset[:, 1], offset[:, 0]) - pose[:, 2]
+    bearing = torch.atan2(torch.sin(bearing), torch.cos(bearing))[:, None, None]
+    distance = torch.linalg.vector_norm(offset, dim=-1)[:, None, None]
+    rate, speed = torch.minimum(high[1], -low[1]), high[0]
+    turning, driving = bearing.abs() / rate, distance / speed
+    start = dt * torch.arange(horizon, device=pose.device)
+    turned = ((turning - start) / dt).clamp(0, 1)  # share of each step spent turning; then the share spent driving
+    driven = ((turning + driving - start) / dt).clamp(0, 1) - turned
+    return torch.stack([speed * driven, rate * bearing.sign() * turned], -1)
+
+
 def _steady(time: Tensor, v: float, w: float) -> Tensor:
     return torch.tensor([v, w]).expand(len(time), 2)
 

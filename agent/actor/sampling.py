@@ -22,7 +22,7 @@ from torch import Tensor
 
 from objective_agent.actor.evaluation import Evaluation, evaluate
 from objective_agent.actor.problem import as_tensors
-from objective_agent.actor.proposals import library, noise_shape, within_limits
+from objective_agent.actor.proposals import library, noise_shape, towards, within_limits
 from objective_agent.config import RobotParameters, Strict
 from objective_agent.types import Plan, Problem
 
@@ -35,7 +35,7 @@ class SamplingConfig(Strict):
     iterations: int = Field(3, ge=1, le=200, description="most iterations per decision")
     noise: float = Field(0.5, gt=0, le=2, description="first width of the search, share of half an action's range")
     correlation: float = Field(0.6, gt=0, le=10, description="time over which the noise stays alike, s")
-    use_library: bool = Field(True, description="imagine a library of arcs in the first iteration ((v, w) actions only)")
+    use_library: bool = Field(True, description="first imagine a library of arcs, and turning to the goal (for (v, w) actions)")
     tolerance: float = Field(0.002, ge=0, le=1, description="converged when the best energy falls by less than this share")
     patience: int = Field(1, ge=1, le=100, description="iterations in a row without such a fall before stopping")
 
@@ -119,6 +119,9 @@ class SamplingOptimizer(ABC):
                 new.append(problem.proposals)
             if config.use_library and mean.shape[-1] == 2:
                 new.append(self._library(problem).expand(problem.state.batch, -1, -1, -1))
+                if problem.goal.position is not None:
+                    pose, goal = problem.state.pose, problem.goal.position
+                    new.append(towards(pose, goal, horizon, problem.dt, problem.action_low, problem.action_high))
         new = within_limits(
             torch.cat(new, 1), problem.action_low, problem.action_high, problem.rate_limit * problem.dt, problem.last_action
         )

@@ -1,7 +1,8 @@
 """The simulator's parameters: the sensors it imitates, and its physics.
 
-Defaults are a small indoor robot: a 2-D lidar at knee height, a wide camera, wheel odometry that drifts.  Limits of the body
-itself (radius, speeds, actuator delay) are `RobotParameters`, which the planner knows too; what stands here it must not know.
+Defaults are a small indoor robot: a 2-D lidar at knee height, a wide camera, odometry (wheels and gyro) that drifts.  Limits
+of the body itself (radius, speeds, actuator delay) are `RobotParameters`, which the planner knows too; what stands here it must
+not know.
 """
 
 from __future__ import annotations
@@ -46,14 +47,14 @@ class CameraParameters(Strict):
 
 
 class OdometryParameters(Strict):
-    """Wheel odometry: scale errors and a bias drawn at every reset, and noise that grows with the way travelled."""
+    """Wheels for distance, a gyro for heading: scale errors and a bias drawn at every reset, noise that grows with the way."""
 
     rate: float = Field(30.0, gt=0, le=100, description="messages per second, Hz")
-    distance_scale_error: float = Field(0.01, ge=0, le=0.5, description="standard deviation of the distance's relative error")
-    turn_scale_error: float = Field(0.01, ge=0, le=0.5, description="standard deviation of the turn's relative error")
-    turn_bias: NonNegative = Field(0.005, description="standard deviation of the false turn per metre driven, rad/m")
+    distance_scale_error: float = Field(0.005, ge=0, le=0.5, description="standard deviation of the distance's relative error")
+    turn_scale_error: float = Field(0.003, ge=0, le=0.5, description="standard deviation of the turn's relative error")
+    turn_bias: NonNegative = Field(0.001, description="standard deviation of the false turn per metre driven, rad/m")
     distance_noise: NonNegative = Field(0.005, description="random error after 1 m (grows with its square root), m")
-    turn_noise: NonNegative = Field(0.005, description="random error after 1 rad or 1 m (grows with its square root), rad")
+    turn_noise: NonNegative = Field(0.002, description="random error after 1 rad or 1 m (grows with its square root), rad")
     velocity_noise: NonNegative = Field(0.005, description="standard deviation of both velocities, m/s and rad/s")
 
 
