@@ -32,20 +32,27 @@ def library(horizon: int, dt: float, low: Tensor, high: Tensor) -> Tensor:
     return torch.where(shares >= 0, shares * high.cpu().clamp(min=0), -shares * low.cpu().clamp(max=0)).to(low.device)
 
 
-def towards(pose: Tensor, goal: Tensor, horizon: int, dt: float, low: Tensor, high: Tensor) -> Tensor:
+def towards(pose: Tensor, goal: Tensor, horizon: int, dt: float, low: Tensor, high: Tensor, rate_limit: Tensor) -> Tensor:
     """Turn to face the goal, then go there: [B, 1, H, 2] for poses [B, 3] and goals [B, 2].
 
-    What noise finds last in a narrow place: a turn by just the right angle, and then nothing but straight on.
+    What noise finds last in a narrow place: a turn by just the right angle, and then nothing but straight on.  It turns at half
+    the limit and drives once the turn has run out, so that what `rate_limit` takes from its beginning it gives back at its end.
     """
     offset = goal - pose[:, :2]
     bearing = torch.atan2(offset[:, 1], offset[:, 0]) - pose[:, 2]
     bearing = torch.atan2(torch.sin(bearing), torch.cos(bearing))[:, None, None]
     distance = torch.linalg.vector_norm(offset, dim=-1)[:, None, None]
-    rate, speed = torch.minimum(high[1], -low[1]), high[0]
-    turning, driving = bearing.abs() / rate, distance / speed
+    rate, speed = 0.5 * torch.minimum(high[1], -low[1]), high[0]
+    turning = bearing.abs() / rate
+    waiting = turning + torch.minimum(rate, bearing.abs() / dt) / rate_limit[1]
     start = dt * torch.arange(horizon, device=pose.device)
-    turned = ((turning - start) / dt).clamp(0, 1)  # share of each step spent turning; then the share spent driving
-    driven = ((turning + driving - start) / dt).clamp(0, 1) - turned
+
+    def share_before(time: Tensor) -> Tensor:
+        """Of each step, the share that lies before `time`."""
+        return ((time - start) / dt).clamp(0, 1)
+
+    turned = share_before(turning)
+    driven = share_before(waiting + distance / speed) - share_before(waiting)
     return torch.stack([speed * driven, rate * bearing.sign() * turned], -1)
 
 

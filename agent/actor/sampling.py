@@ -120,8 +120,8 @@ class SamplingOptimizer(ABC):
             if config.use_library and mean.shape[-1] == 2:
                 new.append(self._library(problem).expand(problem.state.batch, -1, -1, -1))
                 if problem.goal.position is not None:
-                    pose, goal = problem.state.pose, problem.goal.position
-                    new.append(towards(pose, goal, horizon, problem.dt, problem.action_low, problem.action_high))
+                    pose, goal, limits = problem.state.pose, problem.goal.position, (problem.action_low, problem.action_high)
+                    new.append(towards(pose, goal, horizon, problem.dt, *limits, problem.rate_limit))
         new = within_limits(
             torch.cat(new, 1), problem.action_low, problem.action_high, problem.rate_limit * problem.dt, problem.last_action
         )
