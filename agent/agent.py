@@ -66,6 +66,7 @@ class Agent:
 
     def command_sent(self, command: Command) -> None:
         """A command as it left the safety gate (not as it was asked for)."""
+        self.synchronizer.command_sent(command)
         self.memory.command_sent(command)
 
     def step(self, stamp: float, now: float | None = None, latency: float = 0.0, budget: float = math.inf) -> Decision:

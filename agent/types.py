@@ -130,6 +130,10 @@ class Observation:
 
     `pose` [B, 3] and `velocity` [B, 2] are odometry at `stamp`.  `scans` (one or None per problem) are the newest sweeps not
     later than `stamp`, `scan_poses` [B, 3] the odometry at each sweep's own stamp.  `images` [B, h, w, 3] uint8 or None.
+
+    What lets a model infer how this robot answers to commands: `motion` [B, 8, 4], the last 8 slots of 0.1 s, oldest first,
+    each the time mean of (v, w) by odometry and (v, w) as commands left the gate; `past_scans` [B, 2, 180], the canonical
+    ranges seen 0.2 and 0.4 s ago (NaN: unknown), with `past_poses` [B, 2, 3], the odometry at those sweeps' own stamps.
     """
 
     stamp: float
@@ -139,6 +143,9 @@ class Observation:
     scan_poses: np.ndarray | None = None
     images: np.ndarray | None = None
     depths: np.ndarray | None = None
+    motion: np.ndarray | None = None
+    past_scans: np.ndarray | None = None
+    past_poses: np.ndarray | None = None
 
     @property
     def batch(self) -> int:

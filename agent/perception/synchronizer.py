@@ -5,6 +5,8 @@ The architecture's modules think in steps; sensors don't.  For a time t an obser
     odometry   the newest reading with stamp <= t, carried on to t along the arc of its own twist
     scan       the newest sweep with stamp <= t that is not older than `max_scan_age`, and the odometry at the sweep's own stamp
     image      the newest frame with stamp <= t that is not older than `max_scan_age`
+    motion     what odometry measured and what left the gate, means over the last 8 slots of 0.1 s (`motion.py`)
+    past scans the sweeps of an observation made 0.2 and 0.4 s earlier, on the canonical grid
 
 The result depends on the readings alone, never on the wall clock, so the same code serves recorded data and a running robot.
 A reading that can't be used is counted in `rejected` and changes nothing else.
@@ -20,10 +22,15 @@ from collections import Counter
 import numpy as np
 
 from objective_agent.config import PerceptionParameters
-from objective_agent.types import Image, InputError, Observation, Odometry, Scan, wrap_angle
+from objective_agent.perception.motion import Track, motion_history
+from objective_agent.perception.scan import BEAMS, canonical_ranges
+from objective_agent.types import Command, Image, InputError, Observation, Odometry, Scan, wrap_angle
 
 CAPACITY = {Odometry: 256, Scan: 32, Image: 32}
 """Readings kept per sensor: bounded, and several seconds of any usual rate."""
+
+PAST = (0.2, 0.4)
+"""How long before an observation its past scans were seen, s."""
 
 RESTART_AFTER = 3
 """So many readings in a row from before the newest one mean that the newest one, or the clock, was wrong."""
@@ -48,6 +55,16 @@ class Synchronizer:
         """Why the last `observe` returned None; empty when it returned an observation."""
         self._buffers: dict[type, list] = {kind: [] for kind in CAPACITY}
         self._late: dict[type, list] = {kind: [] for kind in CAPACITY}
+        self._measured, self._sent = Track(), Track()
+        self._canonical: dict[float, np.ndarray] = {}
+
+    def command_sent(self, command: Command) -> bool:
+        """Takes a command as it left the gate; False (and a count in `rejected`) when it can't be used."""
+        if not all(map(math.isfinite, (command.stamp, command.v, command.w))) or command.stamp <= 0:
+            self.rejected["cmd_vel: not finite, or without a stamp"] += 1
+            return False
+        self._sent.add(command.stamp, command.v, command.w)
+        return True
 
     def add(self, reading: Scan | Image | Odometry) -> bool:
         """Takes a reading; False (and a count in `rejected`) when it can't be used, InputError when it is no reading."""
@@ -63,6 +80,8 @@ class Synchronizer:
         late.clear()
         buffer.append(reading)
         del buffer[: -CAPACITY[kind]]
+        if kind is Odometry:
+            self._measured.add(reading.stamp, *map(float, reading.velocity))
         return True
 
     def observe(self, stamp: float) -> Observation | None:
@@ -85,6 +104,7 @@ class Synchronizer:
         if scan_pose is None:
             scan = None
         image = self._fresh(Image, stamp)
+        past_scans, past_poses = self._past(stamp, carry_on(odometry, stamp))
         self.reason = ""
         return Observation(
             stamp=stamp,
@@ -94,7 +114,28 @@ class Synchronizer:
             scan_poses=None if scan_pose is None else scan_pose[None],
             images=None if image is None else image.rgb[None],
             depths=None if image is None or image.depth is None else image.depth[None],
+            motion=motion_history(stamp, self._measured, self._sent)[None],
+            past_scans=past_scans[None],
+            past_poses=past_poses[None],
         )
+
+    def _past(self, stamp: float, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Earlier sweeps [2, 180] and the poses [2, 3] they were seen from; NaN and the present pose where there is none."""
+        scans, poses = np.full((len(PAST), BEAMS), np.nan, np.float32), np.repeat(pose[None], len(PAST), 0)
+        for row, ago in enumerate(PAST):
+            scan = self._fresh(Scan, stamp - ago)
+            seen_from = None if scan is None else self._pose_at(scan.stamp)
+            if seen_from is not None:
+                scans[row], poses[row] = self._ranges(scan), seen_from
+        return scans, poses
+
+    def _ranges(self, scan: Scan) -> np.ndarray:
+        """The sweep's canonical ranges, computed once."""
+        if scan.stamp not in self._canonical:
+            oldest = self._buffers[Scan][0].stamp
+            self._canonical = {key: kept for key, kept in self._canonical.items() if key >= oldest}
+            self._canonical[scan.stamp] = canonical_ranges(scan)
+        return self._canonical[scan.stamp]
 
     def _reject(self, kind: type, problem: str) -> bool:
         self.rejected[f"{TOPIC[kind]}: {problem}"] += 1
@@ -114,6 +155,11 @@ class Synchronizer:
             return False
         logger.warning("%s: stamps went back to %.3f s and stay there; later readings dropped", TOPIC[kind], late[0].stamp)
         buffer[:] = [kept for kept in buffer if kept.stamp < late[0].stamp] + late
+        self._canonical.clear()
+        if kind is Odometry:
+            self._measured = Track()
+            for kept in buffer:
+                self._measured.add(kept.stamp, *map(float, kept.velocity))
         late.clear()
         return True
 

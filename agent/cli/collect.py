@@ -1,0 +1,174 @@
+"""`objective-agent collect`: drives and records, in the simulator without ROS, as fast as the machine allows.
+
+Bags hold a robot's topics (docs/data.md) and appear whole; killing a run loses the bags that were being written and no other,
+and `--resume` writes those that are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from objective_agent.types import InputError, ObjectiveAgentError
+
+HELP = "drive and record: training data as MCAP bags"
+EXAMPLE = "objective-agent collect --task mix --episodes 600 --seed 1 --jobs 2 --out bags/apartment"
+EPISODES_PER_BAG = 10
+TASKS = ("mix", "apartment", "apartment_camera", "apartment_people", "apartment_slip")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    mix = "mix: 45 %% apartment, 30 %% apartment_people, 25 %% apartment_slip (default); or one of them"
+    parser.add_argument("--task", default="mix", choices=TASKS, metavar="T", help=mix)
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument("--episodes", type=_positive, metavar="N", help="how many episodes (default: 10)")
+    amount.add_argument("--minutes", type=_minutes, metavar="M", help="how many simulated minutes, in whole episodes")
+    parser.add_argument("--seconds", type=float, default=40.0, metavar="S", help="simulated seconds per episode (default: 40)")
+    parser.add_argument("--seed", type=_seed, default=1, metavar="S", help="draws worlds and driving (default: 1)")
+    worlds = "train: generated training apartments, never those of evaluations (default); or a world's name or file"
+    parser.add_argument("--worlds", default="train", metavar="W", help=worlds)
+    parser.add_argument("--params", metavar="FILE", help="ROS parameter file (default: the shipped config/sim.yaml)")
+    parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes; the bags do not depend on N")
+    parser.add_argument("--resume", action="store_true", help="write only the bags that --out lacks")
+    parser.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder for the bags, or one file NAME.mcap")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write what was collected here")
+
+
+def main(args: argparse.Namespace) -> int:
+    settings = make_settings(args)
+    episodes = args.episodes or (math.ceil(60 * args.minutes / args.seconds) if args.minutes else 10)
+    work = plan(args.out, episodes, args.resume)
+    begun = time.perf_counter()
+    totals = {"episodes": 0, "frames": 0, "contacts": 0, "seconds": 0.0}
+    with _progress(sum(len(numbers) for _, numbers in work)) as report:
+        for tally in run(work, settings, args.jobs):
+            totals = {name: value + getattr(tally, name) for name, value in totals.items()}
+            report(tally)
+    seconds = time.perf_counter() - begun
+    totals |= {"bags": len(work), "wall_seconds": round(seconds, 1), "frames_per_second": round(totals["frames"] / seconds, 1)}
+    if args.json is not None:
+        _write(args.json, json.dumps(totals, indent=1))
+    print(
+        f"{args.out}: {totals['episodes']} episodes, {totals['frames']} frames, {totals['contacts']} contacts, "
+        f"{totals['seconds'] / 60:.1f} simulated minutes, {totals['frames_per_second']:g} frames/s"
+    )
+    return 0
+
+
+def make_settings(args: argparse.Namespace):
+    """CollectSettings of the arguments.  Raises InputError or ConfigurationError before anything is driven."""
+    from objective_agent.cli.evaluate import load
+    from objective_agent.learning.collection import CollectSettings
+    from objective_agent.simulation.world import World
+
+    parameters, gate = load(args.params)
+    world = None if args.worlds == "train" else World.load(args.worlds, parameters.robot)
+    return CollectSettings(args.task, args.seed, parameters.robot, gate, args.seconds, world=world)
+
+
+def plan(out: Path, episodes: int, resume: bool) -> list[tuple[Path, range]]:
+    """Which bags are to be written, with the numbers of their episodes."""
+    if out.suffix == ".mcap":
+        if out.exists() and not resume:
+            raise InputError(f"{out}: exists; remove it, or give another --out")
+        if not out.parent.is_dir():
+            raise InputError(f"{out}: there is no folder {out.parent}; make it, or give another --out")
+        return [] if out.exists() else [(out, range(episodes))]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: can't be made: {error.strerror}; give another --out") from None
+    if any(out.glob("*.mcap")) and not resume:
+        raise InputError(f"{out}: holds bags already; go on with --resume, or give another --out")
+    for part in out.glob(".*.mcap.part"):  # of a run that was killed
+        part.unlink(missing_ok=True)
+    whole = [
+        (out / f"part-{number:05d}.mcap", range(first, min(first + EPISODES_PER_BAG, episodes)))
+        for number, first in enumerate(range(0, episodes, EPISODES_PER_BAG))
+    ]
+    return [(path, numbers) for path, numbers in whole if not path.exists()]
+
+
+def run(work: list[tuple[Path, range]], settings, jobs: int) -> Iterator:
+    """A Tally per bag, in the order in which they are finished."""
+    from objective_agent.learning.collection import write_bag
+
+    if jobs == 1 or len(work) <= 1:
+        for path, numbers in work:
+            yield write_bag(path, numbers, settings)
+        return
+    from objective_agent.learning.workers import start_worker
+
+    pool = ProcessPoolExecutor(min(jobs, len(work)), mp_context=multiprocessing.get_context("spawn"), initializer=start_worker)
+    try:
+        futures = [pool.submit(write_bag, path, numbers, settings) for path, numbers in work]
+        for future in as_completed(futures):
+            yield future.result()
+        pool.shutdown()
+    except BrokenProcessPool:
+        raise ObjectiveAgentError("a worker process died (out of memory, or killed); go on with --resume") from None
+    finally:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable]:
+    """A progress bar on stderr with rate and time left; yields what to call with every finished bag."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=True))  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as progress:
+        bar = progress.add_task("", total=total, rate="")
+        begun, frames = time.perf_counter(), 0
+
+        def report(tally) -> None:
+            nonlocal frames
+            frames += tally.frames
+            rate = frames / max(time.perf_counter() - begun, 1e-9)
+            progress.update(bar, advance=tally.episodes, rate=f"{rate:.0f} frames/s")
+
+        yield report
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 on")
+    return value
+
+
+def _minutes(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text}: must be more than 0")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 on")
+    return value
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes the file whole or not at all."""
+    part = path.with_name(f"{path.name}.tmp")
+    try:
+        part.write_text(text + "\n", encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise InputError(f"{path}: can't be written: {error.strerror}; give another file with --json") from None

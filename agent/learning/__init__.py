@@ -1,0 +1,1 @@
+"""Learning: bags of what sensors saw and commands did -> sequences -> world models."""
