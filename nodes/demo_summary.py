@@ -31,7 +31,6 @@ def summarise(recording: Recording) -> dict[str, Any]:
         "gate_interventions_by_level": gate,
         "planning_ms": _quantiles(recording.status.column("planning_ms")),
         "goal_seconds": [_round(goal.end - goal.start) for goal in recording.goals],
-        "goals_given_again": recording.info.get("goals_given_again"),
         "failures": [f"goal {goal.index + 1}: {goal.reason}" for goal in recording.goals if not goal.reached],
         **{key: recording.info.get(key) for key in ("world", "seed", "hardware", "versions", "exit_reason")},
     }

@@ -52,8 +52,6 @@ class Watch(Node):
         self.actor, self.gate, self.simulator, self.configuration = Heard(), Heard(), Heard(), Heard()
         self.health: dict[str, Heard] = {}
         self._true: tuple[float, float, float] | None = None
-        self._believed: tuple[float, float, float] | None = None
-        self._place: tuple[float, float] | None = None
         self.contacts = 0
         self._touching = False
         self._goal: tuple[float, float] | None = None
@@ -64,7 +62,6 @@ class Watch(Node):
         self._goals = self.create_publisher(PoseStamped, "goal_pose", qos.RELIABLE)
         self.create_subscription(String, "configuration", self._on_configuration, qos.LATCHED)
         self.create_subscription(OdometryMessage, "simulator/ground_truth", self._on_truth, qos.SENSOR)
-        self.create_subscription(OdometryMessage, "odom", self._on_odom, qos.SENSOR)
         self.create_subscription(Bool, "simulator/contact", self._on_contact, qos.RELIABLE)
         self.create_subscription(DiagnosticStatus, "actor/status", lambda m: self._note(self.actor, m), qos.SENSOR)
         self.create_subscription(DiagnosticStatus, "safety_gate/state", lambda m: self._note(self.gate, m), qos.SENSOR)
@@ -80,32 +77,16 @@ class Watch(Node):
         """What is missing before goals can be given, "" when nothing is."""
         if not self._goals.get_subscription_count():
             return "the configurator"
-        if self._true is None or self._believed is None:
+        if self._true is None:
             return "the simulator"
         if not self.gate.fresh():
             return "the safety gate"
         return "" if self.actor.fresh() else "the actor"
 
-    def point_again(self) -> bool:
-        """When the agent says "reached" and is not: gives the place again, from where the robot is now; whether that was so."""
-        if not (self.goal_taken() and self.configuration.values.get("reached") and self.distance() > TRUE_TOLERANCE):
-            return False
-        self.give_goal(self._index, self._place)
-        return True
-
     def give_goal(self, index: int, position: tuple[float, float]) -> None:
-        """Gives the place `position` of the world as a goal.
-
-        Odometry drifts, so the place is told as somebody does who sees the robot: relative to where it is now.
-        """
-        believed, true = self._believed, self._true
-        turn = believed[2] - true[2]
-        x, y = position[0] - true[0], position[1] - true[1]
-        cos, sin = math.cos(turn), math.sin(turn)
-        again = self._index == index
-        self._index, self._place = index, position
-        self._goal = (believed[0] + cos * x - sin * y, believed[1] + sin * x + cos * y)
-        self.tell("goal_again" if again else "goal", index=index, position=list(position), in_odom=list(self._goal))
+        """Gives the place `position` of the world as a goal; odometry began at the true pose, so it is one in odom as well."""
+        self._index, self._goal = index, position
+        self.tell("goal", index=index, position=list(position))
         self._publish_goal()
 
     def goal_taken(self) -> bool:
@@ -125,7 +106,7 @@ class Watch(Node):
 
     def distance(self) -> float:
         """From where the robot really is to the goal, m."""
-        return math.nan if self._true is None or self._place is None else math.dist(self._true[:2], self._place)
+        return math.nan if self._true is None or self._goal is None else math.dist(self._true[:2], self._goal)
 
     def why_held(self) -> str:
         """Why the robot is not there yet, from what the modules report; the first module that complains is named."""
@@ -184,9 +165,6 @@ class Watch(Node):
 
     def _on_truth(self, message: OdometryMessage) -> None:
         self._true = tuple(odometry_from(message).pose)
-
-    def _on_odom(self, message: OdometryMessage) -> None:
-        self._believed = tuple(odometry_from(message).pose)
 
     def _on_contact(self, message: Bool) -> None:
         self.contacts += message.data and not self._touching

@@ -109,7 +109,7 @@ def read_recording(path: str | Path) -> Recording:
         all_goals=tuple((float(goal[0]), float(goal[1])) for goal in info.get("goals", [])),
         walls=walls,
         end=end,
-        info={**ends, **info, "goals_given_again": sum(event.get("event") == "goal_again" for _, event in seconds)},
+        info={**ends, **info},
     )
 
 
