@@ -85,7 +85,7 @@ class Explorer:
         weights = np.array([MANOEUVRES[name][0] for name in names])
         self._name = name or names[self._random.choice(len(names), p=weights / weights.sum())]
         self._until = now + float(self._random.uniform(*MANOEUVRES[self._name][1:]))
-        self._speed = self._pace * self.robot.max_speed * float(self._random.uniform(0.5, 1.05))
+        self._speed = self._pace * self.robot.max_speed * float(self._random.uniform(0.6, 1.1))
         self._turn = self.robot.max_turn_rate * float(self._random.uniform(-1, 1)) * self._pace
         self._side = 1.0 if self._random.random() < 0.5 else -1.0
         self._patience, self._held_since = float(self._random.uniform(*PATIENCE)), math.inf
