@@ -272,6 +272,7 @@ class _Builder:
             "episodes": self._episodes,
         }
         if self._divided:
+            meta["split"] = {"train": [0], "val": [1]}
             meta["note"] = "one world only: its end stands in for a second one, so validation says nothing about other worlds"
         report = coverage(columns, self.settings.dt, meta)
         (self.folder / "coverage.json").write_text(json.dumps(report, indent=1), encoding="utf-8")

@@ -16,8 +16,8 @@ from objective_agent.types import Command, Image, Odometry, Scan, wrap_angle
 
 MANOEUVRES = {
     # name: (weight, shortest, longest in s)
-    "towards": (0.52, 2.0, 8.0),
-    "arc": (0.22, 0.5, 3.0),
+    "towards": (0.6, 2.0, 10.0),
+    "arc": (0.18, 0.5, 3.0),
     "near": (0.10, 1.0, 3.0),
     "follow": (0.12, 2.0, 6.0),
     "spin": (0.06, 0.5, 2.5),
@@ -28,10 +28,13 @@ ARRIVED = 0.3
 CORRIDORS = np.linspace(-math.pi, math.pi, 72, endpoint=False)
 """Directions that are looked at for a way past obstacles, rad."""
 
+DEAD_END = 0.12
+"""With less room than this in the best direction the robot backs out, m."""
+
 NOISE_TIME = 0.6
 """Time in which the noise forgets itself, s."""
 
-PATIENCE = (0.2, 1.2)
+PATIENCE = (0.1, 0.8)
 """How long the driver lets the gate hold it before it turns to where there is room, s."""
 
 
@@ -47,8 +50,8 @@ class Explorer:
         self._noise = np.zeros(2)
         self._wanted, self._held_since = 0.0, math.inf
         # Some drivers are calm, some are not.
-        self._pace = float(self._random.uniform(0.75, 1.0))
-        self._spread = self._random.uniform([0.02, 0.05], [0.12, 0.5])
+        self._pace = float(self._random.uniform(0.8, 1.0))
+        self._spread = self._random.uniform([0.02, 0.05], [0.1, 0.4])
 
     def observe(self, reading: Scan | Image | Odometry) -> None:
         if isinstance(reading, Scan):
@@ -85,7 +88,7 @@ class Explorer:
         weights = np.array([MANOEUVRES[name][0] for name in names])
         self._name = name or names[self._random.choice(len(names), p=weights / weights.sum())]
         self._until = now + float(self._random.uniform(*MANOEUVRES[self._name][1:]))
-        self._speed = self._pace * self.robot.max_speed * float(self._random.uniform(0.6, 1.1))
+        self._speed = self._pace * self.robot.max_speed * float(self._random.uniform(0.7, 1.25))
         self._turn = self.robot.max_turn_rate * float(self._random.uniform(-1, 1)) * self._pace
         self._side = 1.0 if self._random.random() < 0.5 else -1.0
         self._patience, self._held_since = float(self._random.uniform(*PATIENCE)), math.inf
@@ -111,9 +114,9 @@ class Explorer:
     def _far_point(self) -> np.ndarray:
         """A place in odom, drawn with preference for where it is far: long views lead through doors."""
         angles, ranges = self._ranges()
-        weights = np.clip(ranges, 0.05, 4.0) ** 2 * (1.3 + np.cos(angles))  # rather on than back
+        weights = np.clip(ranges, 0.05, 4.0) ** 2 * (1.1 + np.cos(angles)) ** 2  # rather on than back
         index = self._random.choice(len(angles), p=weights / weights.sum())
-        return self._at(float(angles[index]), float(ranges[index]) * float(self._random.uniform(0.4, 0.95)))
+        return self._at(float(angles[index]), float(ranges[index]) * float(self._random.uniform(0.6, 0.95)))
 
     def _near_point(self) -> np.ndarray:
         """One of the nearest obstacles, in odom, a little to the side of its middle."""
@@ -148,7 +151,10 @@ class Explorer:
         best = int(np.argmin(cost))
         heading = float(CORRIDORS[best])
         speed = self._speed * max(0.0, math.cos(heading)) if abs(heading) < 1.0 else 0.0
-        return speed * min(1.0, max(0.15, 2.0 * float(free[best]))), 2.0 * heading
+        open_way = float(free[best])
+        if open_way < DEAD_END:
+            return -self.robot.max_reverse_speed, 0.3 * self._turn
+        return speed * min(1.0, 2.0 * (open_way - 0.5 * DEAD_END)), 2.0 * heading
 
     def _near(self) -> tuple[float, float]:
         """At an obstacle until the gate holds the robot: a near miss."""

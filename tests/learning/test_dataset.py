@@ -185,7 +185,7 @@ def test_one_world_alone_is_divided_by_time(tmp_path):
     data = made(tmp_path, robot(20.0, v=0.03))
     assert len(data.worlds) == 2 and "one world only" in data.meta["note"]
     val = data.sequences(5, "val")
-    assert 0.05 * len(data) < len(val) and not set(data.columns["episode"][val]) & set(
+    assert 0.05 * len(data) < len(val) < 0.3 * len(data) and not set(data.columns["episode"][val]) & set(
         data.columns["episode"][data.sequences(5, "train")]
     )
     assert data.columns["step"][data.columns["world"] == 1][0] == 0
