@@ -18,8 +18,14 @@ from objective_agent.config import PluginSpec, RobotParameters, Strict, validate
 from objective_agent.types import ConfigurationError
 
 BUILTIN: dict[str, dict[str, str]] = {
-    "encoder": {"scan": "objective_agent.perception.scan:ScanEncoder"},
-    "world_model": {"unicycle": "objective_agent.world_model.unicycle:Unicycle"},
+    "encoder": {
+        "scan": "objective_agent.perception.scan:ScanEncoder",
+        "jepa": "objective_agent.perception.jepa:JepaEncoder",
+    },
+    "world_model": {
+        "unicycle": "objective_agent.world_model.unicycle:Unicycle",
+        "jepa": "objective_agent.world_model.jepa:Jepa",
+    },
     "objective": {
         "goal_pose": "objective_agent.cost.goal_pose:GoalPose",
         "smooth": "objective_agent.cost.smooth:Smooth",

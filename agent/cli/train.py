@@ -1,0 +1,213 @@
+"""`objective-agent train`: a learned world model from recorded bags, with live progress, and on again after a crash.
+
+The model's folder holds encoder and predictor (safetensors) and card.yaml; the plugins `jepa` load it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from objective_agent.types import ConfigurationError, InputError
+
+HELP = "train the learned world model from bags or a data set"
+EXAMPLE = "objective-agent train --data data/apartment --config config/train_apartment.yaml --out models/mine --minutes 35"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", nargs="+", required=True, metavar="DIR|BAG", help="a data set's folder, or MCAP bags")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="training settings (default: config/train_apartment.yaml)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the model's folder, e.g. models/mine")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=_positive, metavar="M", help="length of the training (default: the configuration's)")
+    length.add_argument("--steps", type=_count, metavar="N", help="length of the training in steps: repeatable")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="draws weights, windows and hidden senses (default: 0)"
+    )
+    parser.add_argument("--threads", type=_count, default=2, metavar="N", help="CPU threads (default: 2; 1 is repeatable)")
+    parser.add_argument(
+        "--params", metavar="FILE", help="ROS parameter file with the robot's limits (default: the shipped one)"
+    )
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the model's card here too, as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    config = load_config(args.config, args.minutes, args.steps)
+    robot = load_robot(args.params)
+    prepare(args.out, args.resume)
+    data = open_data(args.data, args.out)
+    from objective_agent.learning.trainer import Trainer
+
+    trainer = Trainer(config, data, args.out, robot, args.seed, args.threads)
+    if args.resume:
+        trainer.resume()
+    about = {
+        "command": "objective-agent " + shlex.join(sys.argv[1:]) if sys.argv[1:] else "objective-agent train",
+        "regularizer": config.regularizer,
+    }
+    with progress(trainer) as report:
+        card = trainer.run(about, report)
+    if args.json is not None:
+        import json
+
+        from objective_agent.learning.checkpoint import write_bytes
+
+        write_bytes(args.json, json.dumps(card, indent=1).encode())
+    show(card, args.out)
+    return 0
+
+
+def load_config(path: Path | None, minutes: float | None, steps: int | None):
+    """The TrainingConfig of a YAML file, its length replaced by what the command line says."""
+    import yaml
+
+    from objective_agent import resources
+    from objective_agent.config import validate
+    from objective_agent.learning.trainer import TrainingConfig
+
+    path = resources.resource("config", "train_apartment.yaml") if path is None else path
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can't be read: {error.strerror}; give an existing file with --config") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(settings, dict):
+        raise ConfigurationError(f"{path}: is no table of settings; see config/train_apartment.yaml")
+    if minutes is not None or steps is not None:
+        settings = {**settings, "minutes": minutes, "steps": steps}
+    return validate(TrainingConfig, settings, str(path))
+
+
+def load_robot(path: str | None):
+    """The robot's nominal limits, which the analytic part of ego-motion uses."""
+    from objective_agent import resources
+    from objective_agent.config import load_parameters
+
+    return load_parameters(path or str(resources.resource("config", "sim.yaml"))).robot
+
+
+def prepare(out: Path, resume: bool) -> None:
+    """Refuses to overwrite anything, before time is spent."""
+    from objective_agent.learning import checkpoint
+    from objective_agent.weights import CARD
+
+    if (out / CARD).exists():
+        raise InputError(f"{out}: is a finished model already; give another --out, or remove it")
+    if not resume and (out / checkpoint.NAME).exists():
+        raise InputError(f"{out}: holds an unfinished training; go on with --resume, or remove the folder")
+    if resume and not (out / checkpoint.NAME).exists():
+        raise InputError(f"{out}: no checkpoint to go on from; train without --resume")
+
+
+def open_data(paths: list[str], out: Path):
+    """The Sequences of one data set's folder, or of bags, which are turned into one beside the model first."""
+    from objective_agent.learning.windows import Sequences
+
+    if len(paths) == 1 and (Path(paths[0]) / "meta.json").exists():
+        return Sequences(paths[0])
+    from objective_agent.learning import dataset
+
+    made = out / "dataset"
+    return Sequences(made if made.exists() else dataset.build(paths, made).path)
+
+
+@contextlib.contextmanager
+def progress(trainer) -> Iterator[Callable]:
+    """A bar with rate and time left, and a line of figures under it; on a pipe, a line of figures now and then."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Table
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("step {task.fields[step]}"), BarColumn(), TextColumn("{task.percentage:.0f} %"),
+        TextColumn("{task.fields[note]}"), console=console,
+    )  # fmt: skip
+    task = bar.add_task("", total=1.0, step=trainer.step, note="")
+
+    def view(report) -> Table:
+        left = report.seconds_left
+        bar.update(
+            task,
+            completed=report.share,
+            step=report.step,
+            note=f"{report.windows_per_second:.0f} windows/s, {left / 60:.1f} min left" if report.step else "",
+        )
+        table = Table.grid()
+        table.add_row(bar)
+        for line in lines(report):
+            table.add_row(line)
+        return table
+
+    if not console.is_terminal:
+        said = [-math.inf]
+
+        def say(report) -> None:
+            if report.seconds - said[0] >= 20:
+                said[0] = report.seconds
+                console.print(f"step {report.step} {report.share:.0%}, {report.seconds_left / 60:.1f} min left; "
+                              + "; ".join(lines(report)), soft_wrap=True, highlight=False)  # fmt: skip
+
+        yield say
+        return
+    with Live(console=console, refresh_per_second=4) as live:
+        yield lambda report: live.update(view(report))
+
+
+def lines(report) -> list[str]:
+    """Losses, errors and the collapse meter, in words."""
+    found = ["losses " + ", ".join(f"{name} {value:.3f}" for name, value in report.losses.items())]
+    held = report.held_out
+    if held:
+        found.append(
+            f"held-out worlds: 10-step position {held['position']:.3f} m (analytic {held['analytic']:.3f} m), "
+            f"near clearance {held['clearance_near']:.3f} m, latent {held['latent']:.3f}"
+        )
+        found.append(
+            f"collapse meter: effective rank {held['rank']:.0f}, std {held['std']:.2f}, "
+            f"relative pose at {held['relative']:.0%} of its uninformed level"
+        )
+    return found
+
+
+def show(card: dict, out: Path) -> None:
+    """The card's main figures as a table on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{out}: {card['training']['steps']} steps in {card['training']['minutes']} min; held-out worlds")
+    for column in ("senses", "steps", "position m", "analytic m", "near clearance m", "near people m"):
+        table.add_column(column, justify="right")
+    for view, figures in card["metrics"].items():
+        for name, at in figures.items():
+            if name.startswith("step_"):
+                row = (at["position"], at["analytic_position"], at["clearance_near"], at["people_near"])
+                table.add_row(view, name[5:], *("-" if value is None else f"{value:.3f}" for value in row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    console.print(table)
+    margins = card["calibration"]["margins"]["clearance"]
+    print(f"margins of clearance at 1 and {len(margins)} steps: {margins[0]:.3f} m and {margins[-1]:.3f} m; wrote {out}")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value < 10**9:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 on")
+    return value

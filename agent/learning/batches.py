@@ -1,0 +1,127 @@
+"""Batches: windows out of the sequences as tensors, with some of their senses hidden.
+
+All randomness of batch number i comes from (seed, i): a run that goes on after a crash draws the batches it would have drawn.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from objective_agent.learning.windows import Sequences
+from objective_agent.perception.jepa_network import BEAMS, IMAGE_SIZE, SCANS, SECTORS, encoder_inputs
+
+
+@dataclass(frozen=True)
+class Batch:
+    """n windows of H steps; `frames` are the encoder's inputs of n start frames (senses hidden) and S x n target frames."""
+
+    frames: dict[str, Tensor]
+    """Inputs of (1 + S) n frames: the starts first, then target step by target step."""
+    offsets: Tensor
+    """[S] which steps (1 ... H) are targets."""
+    poses: Tensor
+    """[H + 1, n, 3]"""
+    velocities: Tensor
+    """[H + 1, n, 2]"""
+    actions: Tensor
+    """[n, H, 2] m/s, rad/s"""
+    before: Tensor
+    """[n, 2] mean command of the step before the window."""
+    clearance: Tensor
+    """[H + 1, n] m, NaN unknown."""
+    people: Tensor
+    """[H + 1, n] m, NaN unknown."""
+    log_ranges: Tensor
+    """[(1 + S) n, 36] log m, NaN unknown; what the lidar saw, hidden from the encoder or not."""
+    worlds: np.ndarray
+    """[n]"""
+
+    @property
+    def windows(self) -> int:
+        return len(self.before)
+
+
+@dataclass(frozen=True)
+class Hiding:
+    """Probabilities of hiding a sense from a window's start frame, never both of lidar and camera; `target_camera`: the camera
+    from a target frame that has a scan (the camera is the dear part of encoding)."""
+
+    lidar: float = 0.35
+    camera: float = 0.35
+    motion: float = 0.05
+    past: float = 0.1
+    target_camera: float = 0.0
+
+
+def generator(seed: int, *path: int | str) -> np.random.Generator:
+    """Random numbers that depend on (seed, path) alone."""
+    return np.random.default_rng([seed, *(zlib.crc32(part.encode()) if isinstance(part, str) else part for part in path)])
+
+
+def make_batch(
+    data: Sequences, starts: np.ndarray, horizon: int, offsets: np.ndarray, hiding: Hiding | None, random: np.random.Generator
+) -> Batch:
+    """The windows that begin at rows `starts` [n], with encoded targets at `offsets` [S] (1 ... horizon)."""
+    rows = starts[None] + np.arange(horizon + 1)[:, None]
+    encoded = rows[np.concatenate([[0], offsets])]
+    flat = encoded.ravel()
+    frames, scans = frame_inputs(data, flat)
+    if hiding is not None:
+        hide(frames, len(starts), hiding, random)
+    motion = data.take("motion", starts)
+    velocities = torch.from_numpy(data.take("velocity", rows).astype(np.float32))
+    before = np.nan_to_num(motion[:, -2:, 2:]).mean(1)
+    return Batch(
+        frames=frames,
+        offsets=torch.from_numpy(np.asarray(offsets, np.int64)),
+        poses=torch.from_numpy(data.take("pose", rows).astype(np.float32)),
+        velocities=velocities,
+        actions=torch.from_numpy(data.take("action", rows[:-1]).astype(np.float32)).transpose(0, 1),
+        before=torch.from_numpy(before.astype(np.float32)),
+        clearance=torch.from_numpy(data.take("clearance", rows).astype(np.float32)),
+        people=torch.from_numpy(data.take("people", rows).astype(np.float32)),
+        log_ranges=sector_labels(scans),
+        worlds=data.world[starts],
+    )
+
+
+def frame_inputs(data: Sequences, rows: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
+    """(encoder inputs, canonical ranges [n, 180] as seen from the present pose) of the observations in `rows` [n]."""
+    ranges = np.full((len(rows), SCANS, BEAMS), np.nan, np.float32)
+    pose = data.take("pose", rows)
+    poses = np.repeat(pose[:, None], SCANS, 1)
+    for past in range(SCANS):
+        at = data.past(rows, past)
+        there = at >= 0
+        ranges[there, past] = data.take("scan", at[there])
+        poses[there, past] = data.take("scan_pose", at[there])
+    has_image = data.take("has_image", rows)
+    image = np.zeros((len(rows), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    image[has_image] = data.take("image", rows[has_image])
+    inputs = encoder_inputs(pose, data.take("velocity", rows), data.take("motion", rows), ranges, poses, image, has_image)
+    return inputs, inputs["ranges"][:, 0].clone()
+
+
+def hide(frames: dict[str, Tensor], count: int, hiding: Hiding, random: np.random.Generator) -> None:
+    """Hides senses of the first `count` frames, and the camera of some others, in place."""
+    draw, blind, forgetful = (torch.from_numpy(random.random(count)) for _ in range(3))
+    no_lidar = (draw < hiding.lidar) & frames["has_image"][:count]
+    no_camera = (draw >= hiding.lidar) & (draw < hiding.lidar + hiding.camera) & frames["has_scan"][:count]
+    frames["has_scan"][:count] &= ~no_lidar
+    frames["has_image"][:count] &= ~no_camera
+    frames["motion"][:count][blind < hiding.motion] = torch.nan
+    past = frames["ranges"][:count, 1:]
+    past[forgetful < hiding.past] = torch.nan
+    targets = frames["has_image"][count:]
+    targets &= ~(torch.from_numpy(random.random(len(targets)) < hiding.target_camera) & frames["has_scan"][count:])
+
+
+def sector_labels(ranges: Tensor) -> Tensor:
+    """Log of the nearest range in each of 36 sectors [n, 36] of canonical ranges [n, 180]; NaN where nothing is known."""
+    nearest = torch.nan_to_num(ranges, nan=torch.inf).view(len(ranges), SECTORS, -1).amin(-1)
+    return torch.where(torch.isinf(nearest), torch.nan, torch.log(nearest.clamp(min=0.05)))

@@ -1,0 +1,99 @@
+"""The joint-embedding predictive architecture as one thing to train: encoder, predictor with read-outs, and their losses.
+
+    z[t] = encoder(observation[t])        z^[t+k] = predictor(z[t], u[t] ... u[t+k-1])        loss: z^[t+k] against z[t+k]
+
+The start frame may miss a sense, the targets miss none: what the camera alone shows must predict what all senses will say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from objective_agent.config import NonNegative, Strict
+from objective_agent.learning import losses
+from objective_agent.learning.batches import Batch
+from objective_agent.learning.regularizers import regularize
+from objective_agent.perception.jepa_network import EncoderNetwork, EncoderShape
+from objective_agent.world_model.jepa_network import PredictorNetwork, PredictorShape
+
+
+class LossWeights(Strict):
+    latent: NonNegative = 1.0
+    regularizer: NonNegative = 1.0
+    covariance: NonNegative = 0.04
+    relative: NonNegative = 0.3
+    motion: NonNegative = 5.0
+    velocity: NonNegative = 0.1
+    clearance: NonNegative = 2.0
+    people: NonNegative = 1.0
+    ranges: NonNegative = 0.3
+
+
+@dataclass(frozen=True)
+class Step:
+    """One batch's losses (name -> scalar), and what the collapse meter looks at."""
+
+    losses: dict[str, Tensor]
+    representations: Tensor
+    relative_uninformed: float
+
+
+class JepaModel(nn.Module):
+    def __init__(self, encoder: EncoderShape, predictor: PredictorShape):
+        super().__init__()
+        self.encoder = EncoderNetwork(encoder)
+        self.predictor = PredictorNetwork(predictor)
+        self.relative_head = nn.Sequential(nn.Linear(2 * encoder.features, 192), nn.ReLU(), nn.Linear(192, 4))
+
+    def encode(self, batch: Batch, bfloat16: bool = False) -> Tensor:
+        """Representations [1 + S, n, D] of the batch's frames, starts first."""
+        return self.encoder(batch.frames, bfloat16).view(1 + len(batch.offsets), batch.windows, -1)
+
+    def step(
+        self, batch: Batch, weight: Tensor, regularizer: str, covariance: float, random: torch.Generator, bfloat16: bool
+    ) -> Step:
+        """All losses of a batch; `weight` [K, 1, n] is each head's bootstrap weight of each window."""
+        encoded = self.encode(batch, bfloat16)
+        flat = encoded.flatten(0, 1)
+        heads = self.predictor.shape.heads
+        states = self.predictor.imagine(encoded[0], batch.actions, heads)
+        motions, velocities = self.predictor.motions(states, batch.velocities[0], batch.before, batch.actions)
+        readouts = self.predictor.readouts
+        found = losses.relative_pose(batch.poses[:-1], batch.poses[1:])
+        relative, uninformed = self._relative(encoded, batch, random)
+        both = {
+            name: losses.distance(head(states[:, 1:]), labels[1:], near, beta, weight)
+            + 0.5 * losses.distance(head(encoded[0]), labels[0], near, beta)
+            for name, head, labels, near, beta in (
+                ("clearance", readouts.clearance, batch.clearance, losses.NEAR, 0.05),
+                ("people", readouts.people, batch.people, 1.5, 0.15),
+            )
+        }
+        return Step(
+            losses={
+                "latent": losses.latent(states[:, batch.offsets], encoded[1:], weight),
+                "regularizer": regularize(regularizer, flat, covariance, random),
+                "relative": relative,
+                "motion": losses.motion(motions, found, readouts.motion_scale, weight),
+                "velocity": losses.velocity(velocities, batch.velocities[1:], weight),
+                **both,
+                "ranges": losses.ranges(*self.encoder.ranges(flat), batch.log_ranges),
+            },
+            representations=flat.detach(),
+            relative_uninformed=uninformed,
+        )
+
+    def _relative(self, encoded: Tensor, batch: Batch, random: torch.Generator) -> tuple[Tensor, float]:
+        """(loss of the pose between two encoded moments of each window, the loss of always guessing the batch's mean)."""
+        moments, count = len(encoded), batch.windows
+        first = torch.randint(moments, (count,), generator=random)
+        second = (first + torch.randint(1, moments, (count,), generator=random)) % moments
+        steps = torch.cat([torch.zeros(1, dtype=torch.int64), batch.offsets])
+        window = torch.arange(count)
+        target = losses.relative_targets(batch.poses[steps[first], window], batch.poses[steps[second], window])
+        guess = self.relative_head(torch.cat([encoded[first, window], encoded[second, window]], -1))
+        uninformed = ((target - target.mean(0)) ** 2).sum(-1).mean()
+        return ((guess - target) ** 2).sum(-1).mean(), float(uninformed)

@@ -1,0 +1,316 @@
+"""The trainer: windows in, a model with its card out; it watches for collapse, and a crash costs at most one interval.
+
+The schedule runs over steps or over time (time already spent counts after --resume).  With a number of steps and one thread the
+result depends on data, configuration and seed alone, interrupted or not.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+
+from objective_agent.config import NonNegative, Positive, RobotParameters, Strict
+from objective_agent.learning import checkpoint, metrics
+from objective_agent.learning.batches import Hiding, generator, make_batch
+from objective_agent.learning.calibration import CalibrationSettings
+from objective_agent.learning.card import write_model
+from objective_agent.learning.model import JepaModel, LossWeights
+from objective_agent.learning.regularizers import effective_rank
+from objective_agent.learning.windows import Sequences
+from objective_agent.perception.jepa_network import EncoderShape
+from objective_agent.types import InputError, ObjectiveAgentError
+from objective_agent.weights import CARD
+from objective_agent.world_model.jepa_network import PredictorShape
+from objective_agent.world_model.readouts import Nominal
+
+logger = logging.getLogger(__name__)
+LONGEST_STEP = 30.0
+"""A step that took longer (the process was paused) counts as this, s."""
+
+
+class CollapseError(ObjectiveAgentError):
+    """The representations say nothing any more: training on would waste time."""
+
+
+class TrainingConfig(Strict):
+    """What `config/train_*.yaml` holds."""
+
+    horizon: int = Field(10, ge=1, le=50, description="steps of a rollout in training")
+    targets: int = Field(3, ge=1, le=50, description="steps of each rollout whose observation is encoded as a target")
+    batch: int = Field(128, ge=8, le=4096, description="windows per step")
+    learning_rate: Positive = Field(1e-3, description="AdamW's, the cosine's beginning")
+    weight_decay: NonNegative = 1e-4
+    warmup: int = Field(100, ge=0, description="steps of linear warm-up")
+    clip: Positive = Field(1.0, description="largest norm of the gradient")
+    regularizer: Literal["vicreg", "sigreg", "none"] = "vicreg"
+    features: int = Field(128, ge=4, le=1024, description="size D of a representation")
+    encoder_hidden: int = Field(256, ge=8, le=4096)
+    predictor_hidden: int = Field(256, ge=8, le=4096)
+    heads: int = Field(3, ge=1, le=16, description="members of the ensemble: futures")
+    bfloat16: bool = Field(False, description="large layers of the encoder in bfloat16 (much faster where the CPU has AMX)")
+    hide_lidar: float = Field(0.35, ge=0, le=1, description="share of windows that start without lidar")
+    hide_camera: float = Field(0.35, ge=0, le=1, description="share of windows that start without camera")
+    hide_target_camera: float = Field(0.5, ge=0, le=1, description="share of target frames without camera: saves time")
+    steps: int | None = Field(None, ge=1, description="length of the training, steps; this or minutes")
+    minutes: Positive | None = Field(None, description="length of the training, minutes")
+    checkpoint_seconds: Positive = Field(60.0, description="time between checkpoints")
+    report_steps: int = Field(25, ge=1, description="steps between looks at the held-out windows")
+    collapse_after: int = Field(400, ge=1, description="steps after which a collapsed model is an error")
+    losses: LossWeights = LossWeights()
+    calibration: CalibrationSettings = CalibrationSettings()
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if self.hide_lidar + self.hide_camera > 1:
+            raise ValueError("hide_lidar + hide_camera must be at most 1: never are both hidden")
+        if self.targets > self.horizon:
+            raise ValueError(f"targets ({self.targets}) must be at most horizon ({self.horizon})")
+        return self
+
+
+@dataclass
+class Report:
+    """How training stands: `losses` (smoothed), `held_out` figures of the last look, `share` of the whole, rates and times."""
+
+    step: int
+    share: float
+    seconds: float
+    seconds_left: float
+    windows_per_second: float
+    losses: dict[str, float]
+    held_out: dict[str, float] = field(default_factory=dict)
+
+
+class Trainer:
+    def __init__(
+        self, config: TrainingConfig, data: Sequences, out: Path, robot: RobotParameters, seed: int = 0, threads: int = 1
+    ):
+        if (config.steps is None) == (config.minutes is None):
+            raise InputError("training needs a length: give either --minutes M, or steps in the configuration")
+        self.config, self.data, self.out, self.seed, self.threads = config, data, Path(out), seed, threads
+        self.starts = {split: data.starts(config.horizon, split) for split in ("train", "calibration", "test")}
+        for split, least in (("train", config.batch), ("calibration", 1), ("test", 1)):
+            if len(self.starts[split]) < least:
+                raise InputError(
+                    f"{data.path}: {len(self.starts[split])} {split} windows of {config.horizon} steps, {least} are needed: "
+                    "record more episodes in more worlds"
+                )
+        torch.set_num_threads(threads)
+        torch.manual_seed(seed)
+        nominal = _nominal(robot, data.dt)
+        scale = {"speed_scale": robot.max_speed, "turn_scale": robot.max_turn_rate}
+        self.model = JepaModel(
+            EncoderShape(
+                features=config.features, hidden=config.encoder_hidden, batch_norm=config.regularizer == "sigreg", **scale
+            ),
+            PredictorShape(features=config.features, hidden=config.predictor_hidden, heads=config.heads, nominal=nominal),
+        )
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.step, self.seconds = 0, 0.0
+        self._smooth: dict[str, float] = {}
+        self._held_out: dict[str, float] = {}
+        self._weights = _bootstrap(seed, int(data.world.max()) + 1, config.heads)
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.out / checkpoint.NAME
+
+    def resume(self) -> None:
+        """Goes on from the checkpoint in `out`.  InputError when it is missing, damaged, or of other data, seed or settings."""
+        progress = checkpoint.load_checkpoint(self.checkpoint_path, self.model, self.optimizer)
+        if progress.get("identity") != self._identity():
+            raise InputError(
+                f"{self.checkpoint_path}: was made with other data, seed or configuration; restore them, or start anew"
+            )
+        self.step, self.seconds, self._smooth = progress["step"], progress["seconds"], progress["smooth"]
+        logger.info("going on from step %d", self.step)
+
+    def run(self, about: dict[str, Any], report: Callable[[Report], None] = lambda _: None) -> dict[str, Any]:
+        """Trains to the end, calibrates, measures, writes the model; returns its card.  CollapseError when it collapsed."""
+        if (self.out / CARD).exists():
+            raise InputError(f"{self.out}: is a finished model already; give another --out, or remove it")
+        saved = time.monotonic()
+        try:
+            while self._share() < 1:
+                began = time.perf_counter()
+                losses = self._train_step()
+                self.seconds += min(time.perf_counter() - began, LONGEST_STEP)
+                for name, value in losses.items():
+                    self._smooth[name] = value + 0.95 * (self._smooth.get(name, value) - value)
+                if self.step % self.config.report_steps == 0 or self.step == 1:
+                    self._look()
+                    self._log()
+                report(self._report())
+                if time.monotonic() - saved > self.config.checkpoint_seconds:
+                    self.save()
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            self.save()
+            raise
+        self.save()
+        card = self.finish(about)
+        self.checkpoint_path.unlink(missing_ok=True)
+        return card
+
+    def save(self) -> None:
+        progress = {"step": self.step, "seconds": self.seconds, "smooth": self._smooth, "identity": self._identity()}
+        checkpoint.save_checkpoint(self.checkpoint_path, self.model, self.optimizer, progress)
+
+    def finish(self, about: dict[str, Any]) -> dict[str, Any]:
+        """Calibrates on one half of the held-out worlds, measures on the other, writes weights and card."""
+        self.model.eval()
+        config = self.config
+        margin = metrics.calibrate(self.model, self.data, self._some("calibration", 4096), config.horizon, config.calibration)
+        test = self._some("test", 4096)
+        figures = metrics.evaluate(self.model, self.data, test, config.horizon, margin, config.calibration)
+        worlds = {split: len(self.data.worlds(split)) for split in self.starts}
+        return write_model(
+            self.out,
+            self.model,
+            {
+                **about,
+                "seed": self.seed,
+                "threads": self.threads,
+                "training": {"steps": self.step, "minutes": round(self.seconds / 60, 2), "windows": self.step * config.batch},
+                "configuration": config.model_dump(),
+                "data": {
+                    "sha256": self.data.digest(),
+                    "rows": self.data.rows,
+                    "worlds": worlds,
+                    "windows": {split: len(starts) for split, starts in self.starts.items()},
+                },
+                "protocol": "held-out worlds: calibration on one half, metrics on the other; recorded commands, mean of the "
+                "heads; *_near: labels below calibration.*_near; analytic: unicycle with the nominal limits and delay",
+                "metrics": figures,
+                "calibration": {**config.calibration.model_dump(), "margins": margin},
+            },
+        )
+
+    def _train_step(self) -> dict[str, float]:
+        config = self.config
+        self.model.train()
+        random = generator(self.seed, "batch", self.step)
+        torch_random = torch.Generator().manual_seed(int(random.integers(2**62)))
+        starts = self.starts["train"][random.integers(len(self.starts["train"]), size=config.batch)]
+        offsets = 1 + np.sort(random.choice(config.horizon, config.targets, replace=False))
+        hiding = Hiding(config.hide_lidar, config.hide_camera, target_camera=config.hide_target_camera)
+        batch = make_batch(self.data, starts, config.horizon, offsets, hiding, random)
+        step = self.model.step(
+            batch,
+            self._weights[:, None, batch.worlds],
+            config.regularizer,
+            config.losses.covariance,
+            torch_random,
+            config.bfloat16,
+        )
+        weights = config.losses.model_dump()
+        total = sum(weights[name] * value for name, value in step.losses.items())
+        if not torch.isfinite(total):
+            raise CollapseError(
+                f"step {self.step}: the loss is not finite; lower learning_rate, or look for wild values in the data"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * self._rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        self.optimizer.step()
+        self.step += 1
+        return {"total": float(total.detach()), **{name: float(value.detach()) for name, value in step.losses.items()}}
+
+    def _look(self) -> None:
+        """Held-out figures and the collapse meter; CollapseError once it is certain."""
+        config = self.config
+        self.model.eval()
+        random = generator(self.seed, "look")
+        starts = random.choice(self.starts["calibration"], min(128, len(self.starts["calibration"])), replace=False)
+        batch = make_batch(self.data, starts, config.horizon, np.array([config.horizon]), None, random)
+        with torch.inference_mode():
+            weight = torch.ones(config.heads, 1, len(starts))
+            step = self.model.step(batch, weight, "none", 0.0, torch.Generator().manual_seed(0), False)
+        part = metrics.predictions(self.model, self.data, starts, config.horizon, "all")
+        near = part["clearance_found"] < config.calibration.clearance_near
+        error = np.abs(part["clearance"].mean(0) - part["clearance_found"])
+        self._held_out = {
+            "rank": effective_rank(step.representations),
+            "std": float(step.representations.std(0).mean()),
+            "relative": float(step.losses["relative"]) / max(step.relative_uninformed, 1e-9),
+            "latent": float(step.losses["latent"]),
+            "position": float(part["position"][-1].mean()),
+            "analytic": float(part["analytic_position"][-1].mean()),
+            "clearance_near": float(error[near].mean()) if near.any() else math.nan,
+        }
+        if self.step >= config.collapse_after:
+            self._refuse_collapse()
+
+    def _refuse_collapse(self) -> None:
+        found = self._held_out
+        meter = f"rank {found['rank']:.1f}, std {found['std']:.3f}, relative pose {found['relative']:.0%} of uninformed"
+        if found["rank"] < 2 or found["std"] < 0.02:
+            raise CollapseError(
+                f"collapsed at step {self.step}: all observations look alike ({meter}); raise losses.regularizer"
+            )
+        if found["relative"] > 0.95:
+            raise CollapseError(
+                f"collapsed at step {self.step}: it does not tell where the robot is ({meter}); raise losses.relative"
+            )
+
+    def _share(self) -> float:
+        config = self.config
+        return self.step / config.steps if config.steps else self.seconds / (60 * config.minutes)
+
+    def _rate(self) -> float:
+        """Linear warm-up, then half a cosine down to 2 %."""
+        warm = min(1.0, (self.step + 1) / max(1, self.config.warmup))
+        return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, self._share()))))
+
+    def _report(self) -> Report:
+        share = min(1.0, self._share())
+        left = self.seconds * (1 - share) / max(share, 1e-6)
+        rate = self.step * self.config.batch / max(self.seconds, 1e-6)
+        return Report(self.step, share, self.seconds, left, rate, dict(self._smooth), dict(self._held_out))
+
+    def _log(self) -> None:
+        """One line of figures per look, for curves."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        line = {"step": self.step, "seconds": round(self.seconds, 2)} | {
+            name: round(value, 5)
+            for name, value in {**self._smooth, **{f"held_{k}": v for k, v in self._held_out.items()}}.items()
+        }
+        with (self.out / "training.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _some(self, split: str, most: int) -> np.ndarray:
+        starts = self.starts[split]
+        if len(starts) <= most:
+            return starts
+        return np.sort(generator(self.seed, split).choice(starts, most, replace=False))
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for a run to go on; how long it lasts may change."""
+        config = self.config.model_dump(exclude={"minutes", "checkpoint_seconds", "report_steps", "collapse_after"})
+        return {"config": config, "seed": self.seed, "data": self.data.digest()}
+
+
+def _nominal(robot: RobotParameters, dt: float) -> Nominal:
+    names = ("max_speed", "max_turn_rate", "max_acceleration", "max_turn_acceleration", "actuator_delay")
+    return Nominal(dt=dt, **{name: getattr(robot, name) for name in names})
+
+
+def _bootstrap(seed: int, worlds: int, heads: int) -> torch.Tensor:
+    """How much each head learns from each world [K, worlds], mean 1 (Bayesian bootstrap, Rubin 1981); one head: from all."""
+    if heads == 1:
+        return torch.ones(1, worlds)
+    return torch.from_numpy(generator(seed, "bootstrap").exponential(size=(heads, worlds)).astype(np.float32))

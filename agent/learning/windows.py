@@ -1,0 +1,72 @@
+"""Training windows: where stretches of consecutive model steps begin, in which worlds, and what came before them.
+
+Worlds are kept apart: training never sees a world that calibration or the metrics use, and those two share none either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from objective_agent.learning.dataset import Dataset
+
+SPLITS = ("train", "calibration", "test")
+
+
+class Sequences:
+    """An opened data set as the trainer looks at it.  InputError when it is missing or damaged."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.dataset = Dataset.open(path)
+        self.columns, self.meta, self.rows, self.dt = (
+            self.dataset.columns,
+            self.dataset.meta,
+            len(self.dataset),
+            self.dataset.dt,
+        )
+        self.world = np.asarray(self.columns["world"])
+        episode, step = np.asarray(self.columns["episode"]), np.asarray(self.columns["step"])
+        self._follows = np.zeros(self.rows, bool)
+        self._follows[1:] = (episode[1:] == episode[:-1]) & (step[1:] == step[:-1] + 1)
+
+    def digest(self) -> str:
+        """A sha256 over the description and the small columns: which data these are."""
+        digest = hashlib.sha256(json.dumps(self.meta, sort_keys=True).encode())
+        for name in ("stamp", "episode", "step", "world", "pose", "action", "clearance"):
+            digest.update(np.ascontiguousarray(self.columns[name]).tobytes())
+        return digest.hexdigest()
+
+    def starts(self, horizon: int, split: str) -> np.ndarray:
+        """Rows at which a window of `horizon` further steps begins, in the worlds of `split`."""
+        first = self.dataset.sequences(horizon + 1)
+        return first[np.isin(self.world[first], self.worlds(split))]
+
+    def worlds(self, split: str) -> np.ndarray:
+        """World numbers of `split`: the data set's own training worlds; its held-out ones go to calibration and test in turn.
+
+        A single held-out world has to serve for both.
+        """
+        present = np.unique(self.world)
+        training = np.intersect1d(present, np.asarray(self.meta["split"]["train"], np.int64))
+        held = np.setdiff1d(present, training)
+        halves = {"calibration": held[::2], "test": held[1::2] if len(held) > 1 else held}
+        return training if split == "train" else halves[split]
+
+    def take(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """`rows` (any shape) of a column, in memory."""
+        column = self.columns[name]
+        return np.asarray(column[rows.ravel()]).reshape(*rows.shape, *column.shape[1:])
+
+    def past(self, rows: np.ndarray, steps: int) -> np.ndarray:
+        """The row `steps` before each of `rows`, or -1 where the episode (or a gap) begins later."""
+        found = rows.copy()
+        for _ in range(steps):
+            found = np.where((found > 0) & self._follows[found], found - 1, -1)
+        return found
+
+    def has_images(self) -> bool:
+        return bool(np.asarray(self.columns["has_image"]).any())

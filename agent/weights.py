@@ -1,0 +1,86 @@
+"""Trained models on disk: a folder with safetensors files and a card.
+
+    models/NAME/  card.yaml              how it was made, what it was measured at, its calibration, the files' sha256
+                  encoder.safetensors    each file carries the settings that its shapes depend on (`shape`, JSON)
+                  predictor.safetensors
+
+A file whose sha256 is not the card's is never loaded.  Shared by the plugins that have weights; imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from objective_agent import resources
+from objective_agent.types import ConfigurationError, InputError
+
+CARD = "card.yaml"
+REMEDY = "restore it or train again: objective-agent train"
+
+
+def find_model(name: str) -> Path:
+    """The folder `name`, or the shipped model of that name.  ConfigurationError when there is neither."""
+    folder = Path(name)
+    if folder.is_dir():
+        return folder
+    if not folder.is_absolute():
+        try:
+            return resources.resource("models", folder.name)
+        except InputError:
+            pass
+    raise ConfigurationError(f"model {name}: no such folder, and none of that name ships; objective-agent train makes one")
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The model's card.  ConfigurationError with one line when it is missing or damaged."""
+    path = folder / CARD
+    try:
+        card = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can't be read: {error.strerror}; a model is a folder that train wrote") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise ConfigurationError(f"{path}: is damaged (not YAML); {REMEDY}") from None
+    if not isinstance(card, dict) or not isinstance(card.get("sha256"), dict):
+        raise ConfigurationError(f"{path}: is damaged (no sha256 of the weights); {REMEDY}")
+    return card
+
+
+def read_weights(folder: Path, part: str, card: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict, str]:
+    """(arrays by name, settings of the shapes, sha256) of `part` ("encoder" or "predictor").
+
+    ConfigurationError when the file is missing, damaged, or not the one that the card was written for.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    path = folder / f"{part}.safetensors"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can't be read: {error.strerror}; a model is a folder that train wrote") from None
+    found, expected = hashlib.sha256(data).hexdigest(), str(card["sha256"].get(part))
+    if found != expected:
+        raise ConfigurationError(f"{path}: sha256 {found[:12]} is not the card's {expected[:12]}; {REMEDY}")
+    try:
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        return load(data), json.loads(header["__metadata__"]["shape"]), found
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ConfigurationError(f"{path}: holds no weights of this program ({error}); {REMEDY}") from None
+
+
+def load_into(network: Any, arrays: dict[str, np.ndarray], where: str) -> None:
+    """Puts `arrays` into a torch module.  ConfigurationError when they don't fit."""
+    import torch
+
+    try:
+        network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"{where}: weights do not fit their description: {' '.join(str(error).split())[:200]}"
+        ) from None
