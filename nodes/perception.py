@@ -1,6 +1,6 @@
 """Perception: camera, scan and odometry -> representation, once per message of the trigger sensor.
 
-camera/image_raw, scan, odom  ->  representation (32FC1, frame_id = model), representation/odom (same stamp)
+camera/image_raw, scan, odom, cmd_vel  ->  representation (32FC1, frame_id = model), representation/odom (same stamp)
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Perception(ModuleNode):
         self.listen(CompressedImage, f"{CAMERA}/compressed", self._on_image, qos.SENSOR)
         self.listen(LaserScan, SCAN, self._on_scan, qos.HISTORY)
         self.listen(OdometryMessage, ODOM, self._on_odometry, qos.HISTORY)
+        stamped = convert.command_type(self.common.enable_stamped_cmd_vel)
+        self.listen(stamped, "cmd_vel", self._on_command, qos.HISTORY)
 
     def _make(self, parameters: PerceptionParameters) -> None:
         self.encoder = plugins.create("encoder", parameters.encoder, self.robot, "perception.encoder")
@@ -70,6 +72,10 @@ class Perception(ModuleNode):
 
     def _on_odometry(self, message: OdometryMessage) -> None:
         self._accept(ODOM, convert.odometry_from(message))
+
+    def _on_command(self, message) -> None:
+        """What left the gate: with the motion that came of it, it shows how this robot answers to commands."""
+        self.synchronizer.command_sent(convert.command_from(message, self.now()))
 
     def _perceive(self, stamp: float, exact) -> None:
         begun = time.perf_counter()
