@@ -125,7 +125,7 @@ class Replay:
             ros.add(made)
             assert made.trigger_configure() == SUCCESS, made.failure
             assert made.trigger_activate() == SUCCESS, made.failure
-        inside = {Odometry: 2, Scan: 2, Image: 1, Command: 2}
+        inside = {Odometry: 2, Scan: 2, Image: 1, Command: 3}
         assert until(lambda: all(self.out[kind].get_subscription_count() == count for kind, count in inside.items()))
         assert until(lambda: all(node.count_publishers(topic) for topic in kinds))
 
@@ -145,6 +145,9 @@ class Replay:
 
     def _has(self, kind: type, stamp: float) -> bool:
         if kind is Command:
+            heard = self.perception.synchronizer._sent.stamps
+            if not heard or abs(heard[-1] - stamp) >= 1e-6:
+                return False
             newest = [self.actor._sent.newest(), self.memory.memory._commands[-1] if self.memory.memory._commands else None]
         else:
             newest = [node.synchronizer._newest(kind, np.inf) for node in (self.perception, self.memory)]
