@@ -184,9 +184,9 @@ def show(card: dict, out: Path) -> None:
     from rich.table import Table
 
     table = Table(title=f"{out}: {card['training']['steps']} steps in {card['training']['minutes']} min; held-out worlds")
-    for column in ("senses", "steps", "position m", "analytic m", "near clearance m", "near people m"):
+    for column in ("senses or condition", "steps", "position m", "analytic m", "near clearance m", "near people m"):
         table.add_column(column, justify="right")
-    for view, figures in card["metrics"].items():
+    for view, figures in (card["metrics"]["views"] | card["metrics"]["conditions"]).items():
         for name, at in figures.items():
             if name.startswith("step_"):
                 row = (at["position"], at["analytic_position"], at["clearance_near"], at["people_near"])

@@ -68,5 +68,11 @@ class Sequences:
             found = np.where((found > 0) & self._follows[found], found - 1, -1)
         return found
 
+    def conditions(self, rows: np.ndarray) -> np.ndarray:
+        """What the recordings say of each row's episode: the name of its condition; "recorded" where they say nothing."""
+        episodes = self.meta.get("episodes", [])
+        names = np.array([str(info.get("condition", "recorded")) for info in episodes] or ["recorded"])
+        return names[np.minimum(np.asarray(self.columns["episode"])[rows], len(names) - 1)]
+
     def has_images(self) -> bool:
         return bool(np.asarray(self.columns["has_image"]).any())

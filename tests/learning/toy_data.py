@@ -72,6 +72,7 @@ def write_toy_data(folder: Path, episodes: int = 60, steps: int = 40, seed: int 
     held = [world for world in range(episodes) if world % 5 == 0]
     training = [world for world in range(episodes) if world % 5]
     meta = {"schema": 1, "dt": DT, "split": {"train": training, "val": held}, "rows": len(index)}
+    meta["episodes"] = [{"condition": "slip" if gain[number] < 0.95 else "plain"} for number in range(episodes)]
     meta["worlds"] = [f"room_{number}" for number in range(episodes)]
     (folder / "meta.json").write_text(json.dumps(meta))
     return folder
