@@ -35,7 +35,7 @@ ARGUMENTS = (
     ("use_sim_time", "false", "take the time from /clock"),
     ("params_file", str(SHARE / "config" / "robot.yaml"), "ROS parameter file for all nodes"),
     ("autostart", "true", "configure and activate the nodes as soon as they are up"),
-    ("use_respawn", "false", "start a process again when it ends; its nodes wait unconfigured"),
+    ("use_respawn", "false", "start a process again when it ends, and bring its nodes up again"),
     ("log_level", "info", "debug | info | warn | error"),
     ("rviz", "false", "show everything in RViz"),
     ("record", "false", "record all topics with `ros2 bag record` (MCAP), into the current folder"),
@@ -67,7 +67,7 @@ def start(context):
     for name in ("use_sim_time", "autostart", "use_respawn", "rviz", "record", "separate_processes"):
         value[name] = truth(name, value[name])
     overrides = {"world_model": {"world_model.plugin": value["model"]}} if value["model"] else {}
-    overrides["lifecycle_manager"] = {"autostart": value["autostart"]}
+    overrides["lifecycle_manager"] = {"autostart": value["autostart"], "revive": value["use_respawn"]}
     parameters = parameter_file(value["params_file"], value["namespace"], overrides)
 
     def node(executable, **more):

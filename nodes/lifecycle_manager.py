@@ -1,7 +1,8 @@
 """Brings the managed nodes up in order (the gate first) and takes them down in reverse (the gate last).
 
 Nav2's services where the standard messages allow: `lifecycle_manager/is_active` (Trigger), and the nodes' own change_state and
-get_state.  On SIGINT or SIGTERM everything is taken down before the process ends.
+get_state.  On SIGINT or SIGTERM everything is taken down before the process ends.  With `revive`, for graphs whose processes
+are started again when they end, a node that was active and comes back unconfigured is brought up again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ LABELS = {
     Transition.TRANSITION_DEACTIVATE: "deactivate",
     Transition.TRANSITION_CLEANUP: "cleanup",
 }
+UNCONFIGURED = ("unconfigured", "not configured")
+"""What a node's diagnostics say before it is configured."""
+REVIVAL = 10.0
+"""A node started again has this long to answer; a killed predecessor's service may hide it for a while, s."""
 SILENT = 3.0
 """A node that has sent no diagnostics for so long counts as not active, s."""
 
@@ -48,6 +53,7 @@ class LifecycleManager(Node):
         self.names = list(self.declare_parameter("node_names", list(MANAGED)).value)
         self._appear = float(self.declare_parameter("appear_timeout", 60.0).value)
         self._answer = float(self.declare_parameter("answer_timeout", 60.0).value)
+        self._revive = self.declare_parameter("revive", False).value
         self.interrupted = False
         self.active: list[str] = []
         self._configured: list[str] = []
@@ -93,6 +99,19 @@ class LifecycleManager(Node):
             self._transit(name, Transition.TRANSITION_ACTIVATE)
             self.active.append(name)
 
+    def revive(self) -> None:
+        """Brings up again, in order, the active nodes that say they are unconfigured: their processes were started anew."""
+        back = [name for name in self.names if name in self.active and self._said.get(self._full(name)) in UNCONFIGURED]
+        if not (self._revive and back):
+            return
+        self.get_logger().warning(f"started again, bringing up: {', '.join(back)}")
+        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            for name in back:
+                try:
+                    self._transit(name, transition, REVIVAL)
+                except BringUpFailed as error:
+                    self.get_logger().error(f"{error}; trying again")
+
     def take_down(self) -> None:
         """Deactivates and cleans up in reverse; a node that does not answer is passed over."""
         self.interrupted, self._answer = False, 2.0
@@ -115,12 +134,12 @@ class LifecycleManager(Node):
         """The lifecycle state of a node, as it says itself."""
         return self._call(self._state[name], GetState.Request(), f"{name} does not tell its state").current_state.label
 
-    def _transit(self, name: str, transition: int) -> None:
+    def _transit(self, name: str, transition: int, patience: float | None = None) -> None:
         what = LABELS[transition]
         request = ChangeState.Request()
         request.transition.id = transition
         self._said.pop(self._full(name), None)
-        answer = self._call(self._change[name], request, f"{name} did not answer to {what}")
+        answer = self._call(self._change[name], request, f"{name} did not answer to {what}", patience)
         if answer.success:
             return
         end = time.monotonic() + 2.0  # its diagnostics say why, a moment later
@@ -129,9 +148,9 @@ class LifecycleManager(Node):
         reason = self._said.get(self._full(name)) or "it gave no reason"
         raise BringUpFailed(f"{name}: {reason if what in reason else f'{what} refused: {reason}'}")
 
-    def _call(self, client, request, late: str):
+    def _call(self, client, request, late: str, patience: float | None = None):
         future = client.call_async(request)
-        self._await(future.done, self._answer, late)
+        self._await(future.done, patience or self._answer, late)
         return future.result()
 
     def _await(self, condition, seconds: float, late: str) -> None:
@@ -160,6 +179,7 @@ def main(args=None) -> int:
             print("all nodes are active", flush=True)  # noqa: T201
         while not node.interrupted:
             node.spin_some(0.2)
+            node.revive()
     except BringUpFailed as error:
         print(f"lifecycle_manager: error: {error}", file=sys.stderr, flush=True)  # noqa: T201
         code = 1
