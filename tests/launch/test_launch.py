@@ -157,6 +157,27 @@ def test_sim_comes_up_active_and_goes_down_whole(ros, until, prefix, arguments):
         log.close()
 
 
+@pytest.mark.slow
+def test_a_killed_process_is_started_and_brought_up_again(ros, until, prefix):
+    environment = os.environ | {"AMENT_PREFIX_PATH": str(prefix), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", LAUNCH, str(prefix / "share/objective_agent/launch/sim.launch.py"), "use_respawn:=true"]
+    log = (prefix / "log").open("w+")
+    process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        tester = ros.node()
+        assert until(lambda: "all nodes are active" in (prefix / "log").read_text(), 90), (prefix / "log").read_text()[-4000:]
+        subprocess.run(["pkill", "-KILL", "-f", f"{prefix}/lib/objective_agent/agent"], check=True)
+        back = "started again, bringing up: perception"
+        assert until(lambda: back in (prefix / "log").read_text(), 60), (prefix / "log").read_text()[-4000:]
+        assert until(lambda: state_of(ros, tester, "actor") == "active", 60), (prefix / "log").read_text()[-4000:]
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(30)
+        if alive(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+        log.close()
+
+
 def alive(group: int) -> bool:
     try:
         os.killpg(group, 0)
