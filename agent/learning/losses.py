@@ -21,6 +21,8 @@ NEAR = 0.5
 QUANTILE = 0.05
 RELATIVE_SCALE = 0.3
 VELOCITY_SCALE = (0.05, 0.15)
+STEP_UNIT, PATH_UNIT = (0.02, 0.01, 0.06), (0.1, 0.1, 0.2)
+"""Errors of one step, and of the pose after several: where Huber's loss turns from quadratic to linear."""
 
 
 def mean_where(values: Tensor, known: Tensor, weight: Tensor | float = 1.0) -> Tensor:
@@ -50,11 +52,13 @@ def relative_pose(origin: Tensor, pose: Tensor) -> Tensor:
     return torch.stack([cos * dx + sin * dy, cos * dy - sin * dx, torch.atan2(torch.sin(turn), torch.cos(turn))], -1)
 
 
-def motion(predicted: Tensor, found: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
-    """Relative poses per step, `predicted` [K, H, n, 3] against `found` [H, n, 3], in units of `scale` [3]."""
-    return (
-        functional.smooth_l1_loss(predicted / scale, (found / scale).expand_as(predicted), reduction="none").sum(-1) * weight
-    ).mean()
+def motion(predicted: Tensor, found: Tensor, unit: tuple[float, float, float], weight: Tensor) -> Tensor:
+    """Relative poses, `predicted` [K, H, n, 3] against `found` [H, n, 3]: Huber, quadratic within one `unit` (m, m, rad)."""
+    error = predicted - found
+    error = torch.cat([error[..., :2], torch.atan2(torch.sin(error[..., 2:]), torch.cos(error[..., 2:]))], -1) / torch.tensor(
+        unit
+    )
+    return (functional.smooth_l1_loss(error, torch.zeros_like(error), reduction="none").sum(-1) * weight).mean()
 
 
 def velocity(predicted: Tensor, found: Tensor, weight: Tensor) -> Tensor:

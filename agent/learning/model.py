@@ -18,6 +18,7 @@ from objective_agent.learning.batches import Batch
 from objective_agent.learning.regularizers import regularize
 from objective_agent.perception.jepa_network import EncoderNetwork, EncoderShape
 from objective_agent.world_model.jepa_network import PredictorNetwork, PredictorShape
+from objective_agent.world_model.readouts import compose
 
 
 class LossWeights(Strict):
@@ -25,7 +26,8 @@ class LossWeights(Strict):
     regularizer: NonNegative = 1.0
     covariance: NonNegative = 0.04
     relative: NonNegative = 0.3
-    motion: NonNegative = 5.0
+    motion: NonNegative = 0.5
+    path: NonNegative = 0.5
     velocity: NonNegative = 0.1
     clearance: NonNegative = 2.0
     people: NonNegative = 1.0
@@ -63,6 +65,8 @@ class JepaModel(nn.Module):
         motions, velocities = self.predictor.motions(states, batch.velocities[0], batch.before, batch.actions)
         readouts = self.predictor.readouts
         found = losses.relative_pose(batch.poses[:-1], batch.poses[1:])
+        path = compose(motions.new_zeros(1, 1, 3), motions.transpose(1, 2)).transpose(1, 2)
+        ended = losses.relative_pose(batch.poses[:1], batch.poses[1:])
         relative, uninformed = self._relative(encoded, batch, random)
         both = {
             name: losses.distance(head(states[:, 1:]), labels[1:], near, beta, weight)
@@ -77,7 +81,8 @@ class JepaModel(nn.Module):
                 "latent": losses.latent(states[:, batch.offsets], encoded[1:], weight),
                 "regularizer": regularize(regularizer, flat, covariance, random),
                 "relative": relative,
-                "motion": losses.motion(motions, found, readouts.motion_scale, weight),
+                "motion": losses.motion(motions, found, losses.STEP_UNIT, weight),
+                "path": losses.motion(path, ended, losses.PATH_UNIT, weight),
                 "velocity": losses.velocity(velocities, batch.velocities[1:], weight),
                 **both,
                 "ranges": losses.ranges(*self.encoder.ranges(flat), batch.log_ranges),

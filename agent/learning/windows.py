@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from objective_agent.learning.dataset import Dataset
+from objective_agent.learning.rows import FARTHEST_PERSON
 
 SPLITS = ("train", "calibration", "test")
 
@@ -30,6 +31,9 @@ class Sequences:
         )
         self.world = np.asarray(self.columns["world"])
         episode, step = np.asarray(self.columns["episode"]), np.asarray(self.columns["step"])
+        self._nobody = np.zeros(int(episode.max()) + 1, bool)
+        for number, info in enumerate(self.meta.get("episodes", [])[: len(self._nobody)]):
+            self._nobody[number] = info.get("people") == 0
         self._follows = np.zeros(self.rows, bool)
         self._follows[1:] = (episode[1:] == episode[:-1]) & (step[1:] == step[:-1] + 1)
 
@@ -57,9 +61,14 @@ class Sequences:
         return training if split == "train" else halves[split]
 
     def take(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """`rows` (any shape) of a column, in memory."""
+        """`rows` (any shape) of a column, in memory; where a recording says that nobody was there, people are farthest away."""
         column = self.columns[name]
-        return np.asarray(column[rows.ravel()]).reshape(*rows.shape, *column.shape[1:])
+        values = np.asarray(column[rows.ravel()]).reshape(*rows.shape, *column.shape[1:])
+        if name == "people":
+            values = np.where(
+                np.isnan(values) & self._nobody[np.asarray(self.columns["episode"])[rows]], FARTHEST_PERSON, values
+            )
+        return values
 
     def past(self, rows: np.ndarray, steps: int) -> np.ndarray:
         """The row `steps` before each of `rows`, or -1 where the episode (or a gap) begins later."""

@@ -95,8 +95,9 @@ class Jepa:
             states, motions, velocities = self._imagine(origin, blended, futures)
             poses = compose(_each(origin.pose, candidates).expand(futures, -1, -1), motions.transpose(1, 2)).transpose(1, 2)
             later = states[:, lead + 1 :]
-            clearance = self.network.readouts.clearance(later)[1] - self._margin("clearance", lead, horizon)
-            people = self.network.readouts.people(later)[1] - self._margin("people", lead, horizon)
+            heads = {"clearance": self.network.readouts.clearance, "people": self.network.readouts.people}
+            margins = {name: self._margin(name, lead, horizon) for name in heads}
+            now = origin.representation[:, 0]
 
             def axes(value: Tensor) -> Tensor:  # [K, H, B N, ...] -> [B, N, K, H, ...]
                 value = value.reshape(futures, horizon, batch, candidates, *value.shape[3:])
@@ -109,7 +110,8 @@ class Jepa:
                 velocities=axes(velocities[:, lead:]),
                 dt=dt,
                 representations=axes(later)[..., None, :],
-                readouts={"clearance": axes(clearance), "people": axes(people)},
+                readouts={name: axes(head(later)[1] - margins[name]) for name, head in heads.items()},
+                present={name: (head(now)[1] - margins[name]).T[:, None, None] for name, head in heads.items()},
             )
 
     def advance(self, state: WorldState, until: float) -> WorldState:

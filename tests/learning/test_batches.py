@@ -129,3 +129,13 @@ def test_one_held_out_world_serves_calibration_and_test(toy_data, tmp_path):
     (copy / "meta.json").write_text(json.dumps(meta))
     data = Sequences(copy)
     assert data.worlds("calibration").tolist() == data.worlds("test").tolist() == [0]
+
+
+def test_an_episode_recorded_without_people_says_that_they_are_far_and_others_say_nothing(toy_data, tmp_path):
+    copy = tmp_path / "data"
+    shutil.copytree(toy_data, copy)
+    meta = json.loads((copy / "meta.json").read_text())
+    meta["episodes"][0]["people"] = 0
+    (copy / "meta.json").write_text(json.dumps(meta))
+    found = Sequences(copy).take("people", np.array([[5, 45]]))
+    assert found[0, 0] == 3.0 and np.isnan(found[0, 1])

@@ -89,7 +89,7 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(toy_data, tmp_p
 
 
 def test_without_anything_against_it_the_representation_collapses_and_training_says_so(toy_data, tmp_path):
-    nothing = dict.fromkeys(("regularizer", "relative", "motion", "velocity", "clearance", "people", "ranges"), 0.0)
+    nothing = dict.fromkeys(("regularizer", "relative", "motion", "path", "velocity", "clearance", "people", "ranges"), 0.0)
     made = trainer(
         toy_data, tmp_path / "model", steps=400, losses=nothing, report_steps=20, collapse_after=40, learning_rate=3e-3
     )
