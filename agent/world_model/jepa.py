@@ -104,7 +104,7 @@ class Jepa:
                 return value.permute(2, 3, 0, 1, *range(4, value.ndim))
 
             return Trajectory(
-                state=state,
+                state=state if isinstance(state, AdvancedState) else origin,
                 actions=actions,
                 poses=axes(poses[:, lead:]),
                 velocities=axes(velocities[:, lead:]),
