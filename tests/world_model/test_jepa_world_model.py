@@ -13,6 +13,7 @@ from learned_model import CLEARANCE_MARGIN, PEOPLE_MARGIN, write_untrained
 from objective_agent import plugins
 from objective_agent.config import PluginSpec, RobotParameters
 from objective_agent.types import ConfigurationError, InputError, WorldState
+from objective_agent.world_model.jepa_network import Heads, PredictorShape
 from objective_agent.world_model.readouts import Nominal, compose, nominal_rollout
 from objective_agent.world_model.unicycle import Unicycle
 
@@ -241,3 +242,11 @@ def test_the_analytic_part_drives_circles():
     expected = torch.tensor([0.5 * math.sin(turn), 0.5 * (1 - math.cos(turn)), turn])
     torch.testing.assert_close(end, expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(velocities, commands)
+
+
+def test_imagining_for_planning_and_for_training_are_the_same():
+    heads = Heads(PredictorShape(features=16, hidden=32))
+    start, plan = torch.randn(5, 16), torch.rand(5, 7, 2)
+    with torch.no_grad():
+        planned = heads(start, plan, 3)
+    torch.testing.assert_close(planned, heads(start, plan, 3))
