@@ -8,6 +8,7 @@ each module in its node; a parity test plays one bag through both.
     state          = memory.update(representation, ...)       short-term memory
     route          = router.update(observation, goal)         where one can go
     configuration  = configurator.configure(task, status)     one numbered snapshot
+    surprise       = meter.update(state)                      the world model's prediction against what came
     decision       = planner.decide(configuration, state, route, ...)
 """
 
@@ -19,10 +20,12 @@ import numpy as np
 
 from objective_agent import plugins
 from objective_agent.config import AgentParameters, Configuration, Task
+from objective_agent.memory.seen import with_estimates
 from objective_agent.perception.synchronizer import Synchronizer
 from objective_agent.planner import Decision, Planner
 from objective_agent.routing import Router, route_goal
-from objective_agent.types import Command, Image, Observation, Odometry, Scan, WorldState
+from objective_agent.surprise import SurpriseMeter, cautious
+from objective_agent.types import Command, Image, Odometry, Representation, Scan, WorldState
 
 
 class Agent:
@@ -46,6 +49,9 @@ class Agent:
             world_model=parameters.world_model,
         )
         self.planner = Planner(robot, seed)
+        self._meter: SurpriseMeter | None = None
+        self.surprise = 0.0
+        self.representation: Representation | None = None
         self.task = Task()
 
     def reset(self, seed: int | None = None) -> None:
@@ -54,6 +60,7 @@ class Agent:
         self.memory.reset()
         self.router.reset()
         self.planner.reset(seed)
+        self._meter, self.surprise = None, 0.0
         self.task = Task()
 
     def set_task(self, task: Task) -> None:
@@ -75,13 +82,25 @@ class Agent:
         observation = self.synchronizer.observe(stamp)
         if observation is None:
             return Decision(Command(stamp, 0.0, 0.0), None, self.synchronizer.reason)
-        state = self.remember(observation)
-        configuration = self.configure(state)
+        self.representation = representation = self.encoder.encode(observation)
+        observation = with_estimates(observation, representation.scans)
+        state = self.memory.update(representation, observation)
+        configuration = self._cautious(self.configure(state), state)
         route = self.router.update(observation, route_goal(configuration))
         return self.planner.decide(configuration, state, route, now, latency, budget)
 
-    def remember(self, observation: Observation) -> WorldState:
-        return self.memory.update(self.encoder.encode(observation), observation)
+    def _cautious(self, configuration: Configuration, state: WorldState) -> Configuration:
+        """Slower when the world does not do what was predicted; the last plan is then no guide either."""
+        if configuration.task.kind == "idle" or configuration.reached:
+            return configuration
+        self.planner.prepare(configuration)
+        if self._meter is None or self._meter.world_model is not self.planner.world_model:
+            self._meter = SurpriseMeter(self.planner.world_model, configuration.world_model)
+        errors = self._meter.update(state)
+        self.surprise = 0.0 if errors is None else errors["surprise"]
+        if self.surprise > 1.0:
+            self.planner.reset()
+        return cautious(configuration, self.surprise)
 
     def configure(self, state: WorldState) -> Configuration:
         return self.configurator.configure(self.task, {"stamp": state.stamp, "pose": np.asarray(state.pose[0])})

@@ -32,7 +32,11 @@ BUILTIN: dict[str, dict[str, str]] = {
         "effort": "objective_agent.cost.effort:Effort",
         "bump": "objective_agent.cost.bump:Bump",
     },
-    "guardrail": {"clearance": "objective_agent.cost.clearance:Clearance"},
+    "guardrail": {
+        "clearance": "objective_agent.cost.clearance:Clearance",
+        "learned_clearance": "objective_agent.cost.learned_clearance:LearnedClearance",
+        "people": "objective_agent.cost.people:People",
+    },
     "optimizer": {
         "mppi": "objective_agent.actor.mppi:MPPI",
         "cem": "objective_agent.actor.cem:CEM",

@@ -81,6 +81,8 @@ class Scan:
     range_max: float
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Pose [x, y, yaw] of the lidar in base_link."""
+    estimated: bool = False
+    """Read out of a representation, not measured: few wide sectors, each with a cautious range, NaN where it is unsure."""
 
     @property
     def angles(self) -> np.ndarray:
@@ -157,11 +159,16 @@ class Observation:
 
 @dataclass(frozen=True)
 class Representation:
-    """An encoded observation: `tokens` [B, T, D], made by the model `model` (sha256, or a plugin's name and version)."""
+    """An encoded observation: `tokens` [B, T, D], made by the model `model` (sha256, or a plugin's name and version).
+
+    `scans` (one or None per problem, or empty): what the representation says of the distances round the robot, as sweeps that
+    are `estimated`, for memories of a robot that has no lidar scan at this moment.
+    """
 
     stamp: float
     tokens: Array
     model: str
+    scans: Sequence[Scan | None] = ()
 
 
 @dataclass(frozen=True)
@@ -223,6 +230,7 @@ class Trajectory:
 
     `actions` [B, N, H, A]; `poses` [B, N, K, H, 3] in odom at the END of each step; `velocities` [B, N, K, H, 2];
     `representations` [B, N, K, H, T, D] (may be an expanded view); `readouts` name -> [B, N, K, H]; `dt` seconds.
+    `standing` name -> [B, 1, K, H]: what the same read-outs say, step by step, if the robot brakes and stands instead.
     """
 
     state: WorldState
@@ -232,6 +240,7 @@ class Trajectory:
     dt: float
     representations: Array | None = None
     readouts: Mapping[str, Array] = field(default_factory=dict)
+    standing: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

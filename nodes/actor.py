@@ -22,6 +22,7 @@ from std_msgs.msg import Float32MultiArray, String
 from objective_agent import plugins
 from objective_agent.config import ActorParameters, Configuration, PluginSpec, Task
 from objective_agent.planner import Decision, Planner
+from objective_agent.surprise import cautious
 from objective_agent.types import Command, ConfigurationError, InputError, ObjectiveAgentError, WorldState
 from objective_agent_nodes import convert, convert_state, qos
 from objective_agent_nodes.base import ModuleNode
@@ -30,9 +31,6 @@ from objective_agent_nodes.explain import Explainer
 from objective_agent_nodes.process import run
 from objective_agent_nodes.snapshot import SentCommands, StateReader, read
 from objective_agent_nodes.worker import NewestFirst
-
-SLOWEST = 0.3
-"""However great the surprise, this share of the speed limits remains; the gate, not this, is what stops the robot."""
 
 
 class Actor(ModuleNode):
@@ -150,9 +148,7 @@ class Actor(ModuleNode):
         if surprise <= 1.0:
             return configuration
         self._planner.reset()
-        task = configuration.task
-        slower = task.model_copy(update={"speed_scale": task.speed_scale * max(SLOWEST, 1 / surprise)})
-        return configuration.model_copy(update={"task": slower})
+        return cautious(configuration, surprise)
 
     # --- how it is ----------------------------------------------------------------------------------------------------------
 

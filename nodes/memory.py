@@ -1,6 +1,7 @@
 """Memory: representations, obstacles and sent commands -> the present state, and a route to the goal.
 
-representation, representation/odom, scan, odom, cmd_vel, configuration  ->  state, state/odom, state/points, route
+representation, representation/odom, representation/scan, scan, odom, cmd_vel, configuration
+    ->  state, state/odom, state/points, route
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from std_msgs.msg import String
 
 from objective_agent import plugins
 from objective_agent.config import Configuration, MemoryParameters, PerceptionParameters, Strict, validate
+from objective_agent.memory.seen import with_estimates
 from objective_agent.perception.synchronizer import Synchronizer
 from objective_agent.routing import Router, route_goal
-from objective_agent.types import InputError, Odometry, Representation, WorldState
+from objective_agent.types import InputError, Odometry, Representation, Scan, WorldState
 from objective_agent_nodes import convert, convert_state, qos
 from objective_agent_nodes.base import ModuleNode
 from objective_agent_nodes.diagnostics import ERROR, Health
@@ -44,6 +46,7 @@ class Memory(ModuleNode):
         self._points = self.speak(PointCloud2, "state/points")
         self._route = self.speak(Path, "route")
         stamped = convert.command_type(self.common.enable_stamped_cmd_vel)
+        self.listen(LaserScan, "representation/scan", self._on_estimate)  # first: it comes before the two that it belongs to
         self.listen(Image, "representation", lambda message: self._on_part("representation", message))
         self.listen(OdometryMessage, "representation/odom", lambda message: self._on_part("odom", message))
         self.listen(LaserScan, "scan", self._on_scan, qos.HISTORY)
@@ -60,6 +63,7 @@ class Memory(ModuleNode):
     def _forget(self) -> None:
         self.synchronizer = Synchronizer(self._sensing)
         self._matcher = StampMatcher(("representation", "odom"))
+        self._estimate: tuple[int, Scan] | None = None
         self._fresh = self.watch("representation", 0.3)
         self._model, self._told, self._count, self._update_ms, self._route_ms = "", None, 0, 0.0, 0.0
 
@@ -83,6 +87,11 @@ class Memory(ModuleNode):
 
     def _on_scan(self, message: LaserScan) -> None:
         self.synchronizer.add(convert.scan_from(message, self.common.lidar_pose))
+
+    def _on_estimate(self, message: LaserScan) -> None:
+        """What perception read out of a representation made without a scan."""
+        scan = replace(convert.scan_from(message), estimated=True)
+        self._estimate = (convert.nanoseconds(message.header.stamp), scan)
 
     def _on_odometry(self, message: OdometryMessage) -> None:
         self.synchronizer.add(convert.odometry_from(message))
@@ -108,6 +117,8 @@ class Memory(ModuleNode):
             self._model = model
         pose = odometry.pose.astype(np.float32)[None]
         observation = replace(observation, pose=pose, velocity=odometry.velocity.astype(np.float32)[None], images=None)
+        if self._estimate is not None and self._estimate[0] == convert.nanoseconds(message.header.stamp):
+            observation = with_estimates(observation, (replace(self._estimate[1], stamp=observation.stamp),))
         state = self.memory.update(Representation(odometry.stamp, tokens, model), observation)
         if self.route_first:
             self._publish_route(observation, message.header.stamp)

@@ -1,6 +1,7 @@
 """Perception: camera, scan and odometry -> representation, once per message of the trigger sensor.
 
-camera/image_raw, scan, odom, cmd_vel  ->  representation (32FC1, frame_id = model), representation/odom (same stamp)
+camera/image_raw, scan, odom, cmd_vel  ->  representation (32FC1, frame_id = model), representation/odom (same stamp),
+    representation/scan (same stamp; the sweep that a learned encoder estimates where there is no scan)
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Perception(ModuleNode):
         self._make(self.parameters)
         self._representation = self.speak(ImageMessage, "representation")
         self._odometry = self.speak(OdometryMessage, "representation/odom")
+        self._estimate = self.speak(LaserScan, "representation/scan")
         self.listen(ImageMessage, CAMERA, self._on_image, qos.SENSOR)
         self.listen(CompressedImage, f"{CAMERA}/compressed", self._on_image, qos.SENSOR)
         self.listen(LaserScan, SCAN, self._on_scan, qos.HISTORY)
@@ -88,6 +90,11 @@ class Perception(ModuleNode):
         odometry = convert.odometry_to(Odometry(stamp, observation.pose[0], observation.velocity[0]))
         message = convert_state.tokens_to(stamp, tokens, representation.model)
         message.header.stamp = odometry.header.stamp = exact  # the sensor's stamp to the nanosecond
+        for scan in representation.scans[:1]:  # first: it must be there when the other two are complete
+            if scan is not None:
+                estimate = convert.scan_to(scan, "base_link")
+                estimate.header.stamp = exact
+                self._estimate.publish(estimate)
         self._odometry.publish(odometry)
         self._representation.publish(message)
         self._count += 1

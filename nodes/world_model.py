@@ -9,25 +9,20 @@ that came; surprise is the root of the squared errors, each in units of its alar
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
-from collections import deque
-from dataclasses import replace
 
-import numpy as np
 from std_msgs.msg import Float32MultiArray, MultiArrayDimension, String
 
 from objective_agent import plugins
 from objective_agent.config import Strict, WorldModelParameters
-from objective_agent.types import WorldState, wrap_angle
+from objective_agent.surprise import PARTS, SurpriseMeter
+from objective_agent.types import WorldState
 from objective_agent_nodes import convert, qos
 from objective_agent_nodes.base import ModuleNode
 from objective_agent_nodes.diagnostics import WARN, Health
 from objective_agent_nodes.process import run
 from objective_agent_nodes.snapshot import SentCommands, StateReader
-
-PARTS = ("surprise", "position", "heading", "representation")
 
 
 class WorldModel(ModuleNode):
@@ -46,7 +41,7 @@ class WorldModel(ModuleNode):
 
     def _make(self, parameters: WorldModelParameters) -> None:
         self.world_model = plugins.create("world_model", parameters.world_model, self.robot, "world_model")
-        self._history: deque[WorldState] = deque(maxlen=512)
+        self._meter = SurpriseMeter(self.world_model, parameters)
         version = {
             "world_model": self.world_model.model,
             "representation": getattr(self.world_model, "representation_model", None),
@@ -57,7 +52,7 @@ class WorldModel(ModuleNode):
         self._make(new)
 
     def on_time_jump(self) -> None:
-        self._history.clear()
+        self._meter.reset()
         self._sent.clear()
         self._fresh.clear()
         self._states.matcher.clear()
@@ -66,16 +61,10 @@ class WorldModel(ModuleNode):
         if not self._fresh.accept(state.stamp, self.now(), time.monotonic()):
             self.refuse(self._fresh.rejection)
             return
-        if self._history and self._history[-1].model != state.model:
-            self._history.clear()
-        self._history.append(state)
-        then = state.stamp - self.parameters.surprise_after
-        if self._history[0].stamp > then:
+        errors = self._meter.update(state)
+        if errors is None:
             return
-        while len(self._history) > 1 and self._history[1].stamp <= then:
-            self._history.popleft()
-        past = replace(self._history[0], sent_stamps=state.sent_stamps, sent=state.sent)
-        self._errors = errors(self.world_model.advance(past, state.stamp), state, self.parameters)
+        self._errors = errors
         self._worst = max(self._errors["surprise"], 0.98 * self._worst)
         message = Float32MultiArray(data=[self._errors[part] for part in PARTS])
         message.layout.dim = [MultiArrayDimension(label=part, size=1, stride=1) for part in PARTS]
@@ -87,19 +76,6 @@ class WorldModel(ModuleNode):
         if not problem and self._worst > 1:
             problem = f"the world does not do what is predicted: surprise {self._worst:.2f} (alarm level 1)"
         return Health(WARN, problem, values) if problem else Health(values=values)
-
-
-def errors(predicted: WorldState, came: WorldState, parameters: WorldModelParameters) -> dict[str, float]:
-    """The prediction's errors, each in units of its alarm level, and their root of squares as `surprise`."""
-    expected, found = np.asarray(predicted.pose[0], float), np.asarray(came.pose[0], float)
-    position = math.dist(expected[:2], found[:2]) / parameters.surprise_position
-    heading = abs(wrap_angle(float(expected[2] - found[2]))) / parameters.surprise_heading
-    representation = 0.0
-    if parameters.surprise_representation > 0:
-        difference = np.asarray(predicted.representation, float) - np.asarray(came.representation, float)
-        representation = float(np.sqrt(np.mean(difference**2))) / parameters.surprise_representation
-    total = math.sqrt(position**2 + heading**2 + representation**2)
-    return dict(zip(PARTS, (total, position, heading, representation), strict=True))
 
 
 def main(args=None) -> int:

@@ -25,6 +25,7 @@ from objective_agent.types import ConfigurationError, InputError, ObjectiveAgent
 HELP = "success rate, collisions and planning times on a task's published protocol"
 EXAMPLE = "objective-agent evaluate --task apartment --episodes 100 --seed 1 --jobs 2 --json result.json"
 BASELINE_NAMES = ("zero", "random", "straight_line", "map_pursuit")
+ROW_NAMES = ("agent_without_gate", "analytic", "shuffled", "no_route", "mean_futures", "no_history")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--optimizer", metavar="NAME", help="mppi, cem or another optimizer plugin (default: the file's)")
     parser.add_argument(
         "--baselines", default="all", metavar="LIST", help=f"all, none, or some of {','.join(BASELINE_NAMES)} (default: all)"
+    )
+    parser.add_argument(
+        "--model", metavar="DIR", help="drive with this learned model (parameters: config/learned.yaml unless --params)"
+    )
+    parser.add_argument(
+        "--rows",
+        default="agent_without_gate",
+        metavar="LIST",
+        help=f"the agent less one thing: all, none, or some of {','.join(ROW_NAMES)} (default: agent_without_gate)",
     )
     parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes; the result does not depend on N")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run of the same protocol")
@@ -74,7 +84,9 @@ def make_protocol(args: argparse.Namespace):
     from objective_agent.simulation.tasks import make_task
     from objective_agent.simulation.world import World
 
-    parameters, gate = load(args.params)
+    parameters, gate = load(args.params, "learned.yaml" if args.model else "sim.yaml")
+    if args.model:
+        parameters = with_model(parameters, args.model)
     if args.optimizer and args.optimizer != parameters.actor.optimizer.plugin:
         plugins.resolve("optimizer", args.optimizer)
         actor = parameters.actor.model_copy(update={"optimizer": PluginSpec(plugin=args.optimizer)})
@@ -84,18 +96,32 @@ def make_protocol(args: argparse.Namespace):
     make_task(task, args.seed, parameters.robot, world)
     agent = Agent(parameters)
     agent.planner.prepare(agent.configurator.configure(Task(), {}))
-    return Protocol(task, args.seed, parameters, gate, _baselines(args.baselines), world), agent.planner.world_model.model
+    baselines, rows = _names("--baselines", args.baselines, BASELINE_NAMES), _names("--rows", args.rows, ROW_NAMES)
+    return Protocol(task, args.seed, parameters, gate, baselines, world, rows), agent.planner.world_model.model
 
 
-def load(path: str | None):
-    """(AgentParameters, GateParameters) of a parameter file; without one, of the shipped config/sim.yaml."""
+def with_model(parameters, folder: str):
+    """`parameters` with the learned encoder and world model of `folder`."""
+    from objective_agent.config import PluginSpec
+
+    def learned(spec: PluginSpec) -> PluginSpec:
+        settings = spec.settings if spec.plugin == "jepa" else {}
+        return PluginSpec(**{**settings, "plugin": "jepa", "model": folder})
+
+    perception = parameters.perception.model_copy(update={"encoder": learned(parameters.perception.encoder)})
+    world_model = parameters.world_model.model_copy(update={"world_model": learned(parameters.world_model.world_model)})
+    return parameters.model_copy(update={"perception": perception, "world_model": world_model})
+
+
+def load(path: str | None, default: str = "sim.yaml"):
+    """(AgentParameters, GateParameters) of a parameter file; without one, of the shipped `default`."""
     from objective_agent import resources
     from objective_agent.config import AgentParameters, load_node_parameters, load_parameters, validate
     from objective_agent.safety import GateParameters, default_parameters
 
     if path is None:
         try:
-            path = str(resources.resource("config", "sim.yaml"))
+            path = str(resources.resource("config", default))
         except InputError:
             parameters = AgentParameters()
             return parameters, default_parameters(parameters.robot)
@@ -256,6 +282,8 @@ def show(result: dict) -> None:
     add("agent", result | {"seconds_to_goal": sum(reached) / len(reached) if reached else None}, None)
     for name, row in result["baselines"].items():
         add(name, row, row["paired"])
+    for name, row in result["rows"].items():
+        add(name, row, row["paired"])
     console = Console()
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no width to fit into
@@ -287,15 +315,13 @@ def hardware() -> dict:
     }
 
 
-def _baselines(text: str) -> tuple[str, ...]:
+def _names(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
     if text in ("all", "none"):
-        return BASELINE_NAMES if text == "all" else ()
+        return known if text == "all" else ()
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in BASELINE_NAMES]
+    unknown = [name for name in names if name not in known]
     if unknown or not names:
-        raise InputError(
-            f"--baselines {text}: unknown {', '.join(unknown) or 'list'}; give all, none, or {','.join(BASELINE_NAMES)}"
-        )
+        raise InputError(f"{option} {text}: unknown {', '.join(unknown) or 'list'}; give all, none, or {','.join(known)}")
     return names
 
 

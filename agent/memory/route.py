@@ -25,6 +25,9 @@ from objective_agent.types import InputError, Observation, Scan
 HIT, MISS, HIT_MAX, MISS_MAX = 3, 1, 9, -3
 """Evidence per sweep and its bounds: one hit outlives two misses (thin legs), nine misses outlive any number of hits."""
 
+ESTIMATE_PERIOD, ESTIMATED_HIT, ESTIMATED_MAX = 0.1, 2, 6
+"""Sweeps that a robot without lidar reads out of its representation: not oftener than this (s), and believed less."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -61,7 +64,7 @@ class GridRoute:
         if scan.stamp < self._last_scan:
             logger.warning("sweep at %.3f s after one at %.3f s: route memory starts over", scan.stamp, self._last_scan)
             self.reset()
-        if scan.stamp == self._last_scan:
+        if scan.stamp == self._last_scan or (scan.estimated and scan.stamp < self._last_scan + ESTIMATE_PERIOD):
             return
         self._last_scan = scan.stamp
         pose = np.asarray(observation.scan_poses[0], np.float64)
@@ -70,7 +73,8 @@ class GridRoute:
         crossed |= self._disc(pose[:2], 0.7 * self.robot.radius)
         crossed &= ~hits
         self.evidence[crossed] = np.maximum(self.evidence[crossed] - MISS, MISS_MAX)
-        self.evidence[hits] = np.minimum(self.evidence[hits] + HIT, HIT_MAX)
+        hit, most = (ESTIMATED_HIT, ESTIMATED_MAX) if scan.estimated else (HIT, HIT_MAX)
+        self.evidence[hits] = np.maximum(self.evidence[hits], np.minimum(self.evidence[hits] + hit, most))
         self.seen |= crossed | hits
 
     def route(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray | None:

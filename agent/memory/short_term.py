@@ -4,6 +4,9 @@ The architecture's short-term memory estimates the present state of the world.  
 learned one must beat: pose and velocity are odometry's, obstacles are the last `scans` sweeps placed in odom by the pose at
 each sweep's own stamp.  Several sweeps, because a table leg is thinner than the gap between two beams; older points through
 which the newest sweep has looked are dropped, because people move on.
+
+A robot without lidar has estimated sweeps (`seen.py`) of wide sectors in the camera's field of view.  They are taken less often
+and kept for longer, because what has left the view is still there.
 """
 
 from __future__ import annotations
@@ -31,6 +34,15 @@ class Remembered:
     energies: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass
+class Sweep:
+    """Obstacle points [P, 2] in odom of one sweep that are still believed in."""
+
+    stamp: float
+    points: np.ndarray
+    estimated: bool
+
+
 class LatestState:
     """Keeps the last W states, costs and sent commands; `update` gives the present one."""
 
@@ -43,6 +55,8 @@ class LatestState:
         max_points: int = Field(256, ge=1, le=20_000, description="obstacle points handed on: the nearest, padded with +inf")
         seen_through: Positive = Field(0.03, description="a beam that passes an old point this closely and goes on drops it, m")
         range_slack: NonNegative = Field(0.12, description="how much farther than the point that beam must go, m")
+        estimate_period: Positive = Field(0.2, description="without lidar: estimated sweeps are taken this far apart, s")
+        estimate_age: Positive = Field(4.0, le=60, description="and their points are forgotten after this, s")
 
     def __init__(self, config: Config, robot: RobotParameters):
         self.config = config
@@ -53,7 +67,7 @@ class LatestState:
         """Forgets states, commands and points."""
         self.history: deque[Remembered] = deque(maxlen=self.config.window)
         self._commands: deque[Command] = deque(maxlen=self.config.commands)
-        self._sweeps: list[deque[tuple[float, np.ndarray]]] = []
+        self._sweeps: list[list[Sweep]] = []
 
     @property
     def stamp(self) -> float | None:
@@ -91,7 +105,7 @@ class LatestState:
             )
             self.reset()
         if not self._sweeps:
-            self._sweeps = [deque(maxlen=self.config.scans) for _ in range(observation.batch)]
+            self._sweeps = [[] for _ in range(observation.batch)]
         points = [self._see(row, observation) for row in range(observation.batch)]
         sent = np.array([(command.v, command.w) for command in self._commands], np.float32).reshape(-1, 2)
         state = WorldState(
@@ -111,17 +125,27 @@ class LatestState:
         """Points [max_points, 2] in odom that problem `row` knows of now, nearest first."""
         sweeps = self._sweeps[row]
         scan = observation.scans[row] if row < len(observation.scans) else None
-        if scan is not None and observation.scan_poses is not None and not (sweeps and sweeps[-1][0] == scan.stamp):
+        if scan is not None and observation.scan_poses is not None and self._due(scan, sweeps):
             pose = np.asarray(observation.scan_poses[row], np.float32)
-            kept = [(stamp, points[~self._looked_through(points, scan, pose)]) for stamp, points in sweeps]
-            sweeps.clear()
-            sweeps.extend([*kept, (scan.stamp, to_odom(pose, scan.points()))])
-        while sweeps and observation.stamp - sweeps[0][0] > self.config.max_age:
-            sweeps.popleft()
+            for sweep in sweeps:
+                sweep.points = sweep.points[~self._looked_through(sweep.points, scan, pose)]
+            sweeps.append(Sweep(scan.stamp, to_odom(pose, scan.points()), scan.estimated))
+            if not scan.estimated:
+                sweeps[:] = [sweep for sweep in sweeps if not sweep.estimated][-self.config.scans :]
+        ages = {False: self.config.max_age, True: self.config.estimate_age}
+        sweeps[:] = [sweep for sweep in sweeps if observation.stamp - sweep.stamp <= ages[sweep.estimated]]
         if not sweeps:
             return None
-        points = np.concatenate([points for _, points in reversed(sweeps)])  # newest first: thinning keeps the newest
+        points = np.concatenate([sweep.points for sweep in reversed(sweeps)])  # newest first: thinning keeps the newest
         return self._fixed_size(_thin(points, self.config.voxel), observation.pose[row, :2])
+
+    def _due(self, scan: Scan, sweeps: list[Sweep]) -> bool:
+        """Whether this sweep is new, and not one of many estimates of the same moment."""
+        if scan.estimated and np.isnan(scan.ranges).all():
+            return False
+        if not sweeps or not scan.estimated:
+            return not sweeps or scan.stamp != sweeps[-1].stamp
+        return scan.stamp - sweeps[-1].stamp >= self.config.estimate_period - 1e-6
 
     def _looked_through(self, points: np.ndarray, scan: Scan, pose: np.ndarray) -> np.ndarray:
         """Which `points` [P, 2] in odom a beam of `scan` passed closely and went on [P]."""
@@ -133,7 +157,8 @@ class LatestState:
         index = np.rint(beam).astype(int)
         inside = index < len(scan.ranges)
         index = np.where(inside, index, 0)
-        near_beam = np.abs(beam - index) * abs(scan.angle_increment) * distance < self.config.seen_through
+        off = np.abs(beam - index) * abs(scan.angle_increment) * distance
+        near_beam = off < self.config.seen_through if not scan.estimated else inside  # an estimate is of a whole sector
         ranges = np.where(np.isposinf(scan.ranges), scan.range_max, scan.ranges)
         with np.errstate(invalid="ignore"):  # NaN (unknown) and -inf (too close) compare as not looked through
             beyond = ranges[index] > distance + self.config.range_slack

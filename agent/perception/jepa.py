@@ -7,6 +7,7 @@ that no consumer mixes representations of two models.  The folder's card must na
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from objective_agent.perception.image import canonical_image
 from objective_agent.perception.jepa_network import (
     BEAMS,
     HISTORY,
+    NEAREST,
     SCANS,
     SECTORS,
     EncoderNetwork,
@@ -27,18 +29,20 @@ from objective_agent.perception.jepa_network import (
 from objective_agent.perception.scan import canonical_ranges
 from objective_agent.types import InputError, Observation, Representation, Scan
 
-UNSURE = 0.35
-"""Sectors whose log scale stands for more than this relative error (about 40 %) are left out of a virtual scan."""
-
 
 class JepaEncoder:
-    """Observation -> one token [B, 1, D], a torch tensor on the CPU."""
+    """Observation -> one token [B, 1, D] (NumPy, so that memory needs no torch)."""
 
     class Config(Strict):
         model: str = Field("models/apartment", min_length=1, description="folder of the trained model")
         device: str = Field("cpu", description="torch device")
         lidar: bool = Field(True, description="look at the scan, when there is one")
         camera: bool = Field(True, description="look at the image, when there is one")
+        sweep_quantile: float = Field(
+            0.25, gt=0, le=0.5, description="without a scan one is estimated: this quantile of each sector's range"
+        )
+        sweep_doubt: float = Field(0.3, gt=0, le=2, description="sectors of a larger log scale are left unknown in it")
+        sweep_reach: float = Field(3.0, gt=0.2, le=8, description="estimated ranges count up to here, m")
 
     tokens = 1
 
@@ -58,19 +62,26 @@ class JepaEncoder:
         inputs = observation_inputs(observation, self._config.lidar, self._config.camera)
         with torch.inference_mode():
             tokens = self.network({name: value.to(self._config.device) for name, value in inputs.items()})
-        return Representation(stamp=observation.stamp, tokens=tokens[:, None].cpu(), model=self.model)
+        representation = Representation(stamp=observation.stamp, tokens=tokens[:, None].cpu().numpy(), model=self.model)
+        if all(scan is not None for scan in observation.scans):
+            return representation
+        return replace(representation, scans=tuple(self.virtual_scans(representation)))
 
     def virtual_scans(self, representation: Representation) -> list[Scan]:
-        """What the representation says of the distances round the robot: a scan of 36 beams each, NaN where it is unsure.
+        """What the representation says of the distances round the robot: an estimated sweep of 36 sectors each.
 
-        For the route memory and the guardrail of a robot without lidar; ranges are in base_link.
+        A sector's range is the lower `sweep_quantile` of its Laplace distribution, +inf beyond `sweep_reach`, NaN where its
+        scale is too large.  For the memories of a robot without lidar; ranges are in base_link.
         """
+        config = self._config
         with torch.inference_mode():
-            mean, log_scale = self.network.ranges(torch.as_tensor(representation.tokens)[:, 0].to(self._config.device))
-            ranges = torch.where(log_scale < math.log(UNSURE), mean.exp(), torch.nan).cpu().numpy()
+            mean, log_scale = self.network.ranges(torch.as_tensor(representation.tokens)[:, 0].to(config.device))
+            ranges = (mean + log_scale.exp() * math.log(2 * config.sweep_quantile)).exp().clamp(min=NEAREST)
+            ranges = torch.where(ranges < config.sweep_reach, ranges, torch.inf)
+            ranges = torch.where(log_scale < math.log(config.sweep_doubt), ranges, torch.nan).cpu().numpy()
         step = 2 * math.pi / SECTORS
-        first = -math.pi + 0.4 * step
-        return [Scan(representation.stamp, row, first, step, 0.05, 8.0) for row in ranges]
+        geometry = (-math.pi + 0.4 * step, step, NEAREST, config.sweep_reach)
+        return [Scan(representation.stamp, row, *geometry, estimated=True) for row in ranges]
 
 
 def observation_inputs(observation: Observation, lidar: bool = True, camera: bool = True) -> dict[str, torch.Tensor]:

@@ -17,13 +17,12 @@ import numpy as np
 from objective_agent.agent import Agent
 from objective_agent.config import AgentParameters, Task
 from objective_agent.safety import GateParameters
+from objective_agent.simulation.ablations import AGENT, WITHOUT_GATE, alter, parameters_of
 from objective_agent.simulation.baselines import BASELINES
 from objective_agent.simulation.episode import Outcome, run_episode
 from objective_agent.simulation.tasks import Episode, make_task
 from objective_agent.simulation.world import World
-from objective_agent.types import Command, Image, Odometry, Scan
-
-AGENT, WITHOUT_GATE = "agent", "agent_without_gate"
+from objective_agent.types import Command, Image, Odometry, Representation, Scan
 
 TOLERANCE = 0.15
 """Distance to the goal that the agent is told to reach, m: half the success radius; the rest is for odometry's drift."""
@@ -39,6 +38,7 @@ class Protocol:
     gate: GateParameters
     baselines: tuple[str, ...]
     world: World | None = None
+    rows: tuple[str, ...] = (WITHOUT_GATE,)
 
     @property
     def period(self) -> float:
@@ -52,8 +52,10 @@ class Protocol:
 
     def digest(self) -> str:
         """sha256 over the parameters, the gate's, the protocol's constants and the world."""
+        rows = {} if self.rows == (WITHOUT_GATE,) else {"rows": self.rows}
         text = json.dumps(
-            {
+            rows
+            | {
                 "parameters": self.parameters.model_dump(mode="json"),
                 "gate": self.gate.model_dump(mode="json"),
                 "task": self.task,
@@ -67,16 +69,23 @@ class Protocol:
 
 
 class AgentController:
-    """The agent as the controller of an episode; notes what its decisions were like."""
+    """The agent, as it is in `row`, as the controller of an episode; notes what its decisions were like.
 
-    def __init__(self, parameters: AgentParameters, delay: float):
-        self.parameters, self.delay = parameters, delay
+    `seen`: what the agent's own row had seen in this episode.
+    """
+
+    def __init__(self, parameters: AgentParameters, delay: float, row: str = AGENT, seen: Sequence[Representation] = ()):
+        self.parameters, self.delay = parameters_of(row, parameters), delay
+        self._row, self._donated = row, seen
 
     def reset(self, episode: Episode) -> None:
         # A new object for every run: nothing can leak from one episode into the next, in whatever order workers take them.
         self.agent = Agent(self.parameters, seed=episode.seed)
         self.agent.reset(episode.seed)
         self.agent.set_task(Task(kind="goal_pose", id=f"episode-{episode.index}", position=episode.goal, tolerance=TOLERANCE))
+        alter(self._row, self.agent, self._donated, episode.seed)
+        self.seen: list[Representation] = []
+        self.surprises: list[float] = []
         self.planning_ms: list[float] = []
         self.decisions = self.braking = self.violations = self.misses = 0
         self.closest = math.inf
@@ -96,8 +105,11 @@ class AgentController:
         if decision.state is not None and decision.state.points is not None:
             gaps = np.hypot(*(np.asarray(decision.state.points[0]) - np.asarray(decision.state.pose[0, :2])).T)
             self.closest = min(self.closest, float(gaps.min()) - self.parameters.robot.radius)
+        if self.agent.representation is not None:
+            self.seen.append(self.agent.representation)
         plan = decision.plan
         if plan is not None:
+            self.surprises.append(self.agent.surprise)
             self.planning_ms.append(round(1e3 * seconds, 2))
             self.misses += seconds > self.parameters.actor.deadline
             self.braking += plan.mode == "braking"
@@ -112,6 +124,7 @@ class AgentController:
             "braking": self.braking,
             "guardrail_violations": self.violations,
             "closest_m": closest,
+            "surprise": {f"p{share}": _percentile(np.array(self.surprises or [0.0]), share) for share in (50, 99)},
             "stop_reasons": dict(sorted(self.stop_reasons.items())),
         }
 
@@ -125,7 +138,6 @@ class Evaluator:
         torch.set_num_threads(1)  # results must not depend on how sums are split among threads
         self.protocol = protocol
         self.task = make_task(protocol.task, protocol.seed, protocol.parameters.robot, protocol.world)
-        self.camera = protocol.parameters.perception.encoder.plugin != "scan"
 
     def run(self, index: int) -> dict:
         """The record of episode `index` under every controller; JSON values only."""
@@ -133,9 +145,13 @@ class Evaluator:
         begun = time.perf_counter()
         episode = self.task.episode(index)
         rows, timing = {}, {}
-        for row, gate in ((AGENT, protocol.gate), (WITHOUT_GATE, None)):
-            controller = AgentController(protocol.parameters, protocol.delay)
-            outcome = run_episode(episode, controller, robot, gate, protocol.period, protocol.delay, self.camera)
+        seen: Sequence[Representation] = ()
+        for row in (AGENT, *protocol.rows):
+            controller = AgentController(protocol.parameters, protocol.delay, row, seen)
+            camera = controller.parameters.perception.encoder.plugin != "scan"
+            gate = None if row == WITHOUT_GATE else protocol.gate
+            outcome = run_episode(episode, controller, robot, gate, protocol.period, protocol.delay, camera)
+            seen = controller.seen if row == AGENT else seen
             rows[row] = describe(outcome) | controller.notes()
             timing[row] = {"planning_ms": controller.planning_ms, "deadline_misses": controller.misses}
         for row in protocol.baselines:
@@ -199,7 +215,7 @@ def summarize(protocol: Protocol, records: Sequence[dict], model: str, hardware:
     rows = [record["rows"][AGENT] for record in records]
     planning = np.array([ms for record in records for ms in record["timing"][AGENT]["planning_ms"]] or [math.nan])
     ticks = sum(row["gate_ticks"] for row in rows)
-    without = _row(records, WITHOUT_GATE)
+    without = _row(records, WITHOUT_GATE) if WITHOUT_GATE in protocol.rows else {}
     return {
         "task": protocol.task,
         "model": model,
@@ -209,16 +225,24 @@ def summarize(protocol: Protocol, records: Sequence[dict], model: str, hardware:
         "interval": agent["interval"],
         "collisions": agent["collisions"],
         "collisions_moving": agent["collisions_moving"],
-        "collisions_without_gate": without["collisions"],
-        "success_rate_without_gate": without["success_rate"],
+        "collisions_without_gate": without.get("collisions"),
+        "success_rate_without_gate": without.get("success_rate"),
         "gate_held_share": sum(row["gate_held"] for row in rows) / max(1, ticks),
         "guardrail_violations": sum(row["guardrail_violations"] for row in rows),
-        "braking_share": sum(row["braking"] for row in rows) / max(1, sum(row["decisions"] for row in rows)),
+        "braking_share": _braking(rows),
         "planning_ms": {"p50": _percentile(planning, 50), "p99": _percentile(planning, 99)},
         "deadline_misses": sum(record["timing"][AGENT]["deadline_misses"] for record in records),
         "baselines": {
             name: _row(records, name) | {"paired": paired(ours, [record["rows"][name]["success"] for record in records])}
             for name in protocol.baselines
+        },
+        "rows": {
+            name: _row(records, name)
+            | {
+                "braking_share": _braking([record["rows"][name] for record in records]),
+                "paired": paired(ours, [record["rows"][name]["success"] for record in records]),
+            }
+            for name in protocol.rows
         },
         "already_solved": sum(record["already_solved"] for record in records),
         "blocked_share": sum(record["blocked"] for record in records) / max(1, len(records)),
@@ -241,6 +265,10 @@ def _row(records: Sequence[dict], name: str) -> dict:
     }
 
 
+def _braking(rows: Sequence[dict]) -> float:
+    return sum(row["braking"] for row in rows) / max(1, sum(row["decisions"] for row in rows))
+
+
 def _percentile(values: np.ndarray, share: float) -> float | None:
     return round(float(np.percentile(values, share)), 2) if np.isfinite(values).all() else None
 
@@ -248,7 +276,7 @@ def _percentile(values: np.ndarray, share: float) -> float | None:
 def _compact(record: dict) -> dict:
     """A record with the planning times of single decisions summed up."""
     timing: dict = {"seconds": record["timing"]["seconds"]}
-    for row in (AGENT, WITHOUT_GATE):
+    for row in record["timing"].keys() - {"seconds"}:
         values = np.array(record["timing"][row]["planning_ms"] or [math.nan])
         timing[row] = {
             "planning_ms": {"p50": _percentile(values, 50), "p99": _percentile(values, 99)},

@@ -88,30 +88,30 @@ class Jepa:
         actions = torch.as_tensor(actions, dtype=torch.float32, device=self._device)
         origin, known, alpha = self._begin(state)
         self._check(origin, actions, futures, dt)
-        batch, candidates, horizon, _ = actions.shape
-        lead = known.shape[1] - 1
-        blended = self._blend(known, actions, alpha)
+        batch, asked, horizon, _ = actions.shape
+        candidates, lead = asked + 1, known.shape[1] - 1
+        blended = self._blend(known, torch.cat([actions, torch.zeros_like(actions[:, :1])], 1), alpha)
         with torch.inference_mode():
             states, motions, velocities = self._imagine(origin, blended, futures)
             poses = compose(_each(origin.pose, candidates).expand(futures, -1, -1), motions.transpose(1, 2)).transpose(1, 2)
             later = states[:, lead + 1 :]
             heads = {"clearance": self.network.readouts.clearance, "people": self.network.readouts.people}
             margins = {name: self._margin(name, lead, horizon) for name in heads}
-            now = origin.representation[:, 0]
 
             def axes(value: Tensor) -> Tensor:  # [K, H, B N, ...] -> [B, N, K, H, ...]
                 value = value.reshape(futures, horizon, batch, candidates, *value.shape[3:])
                 return value.permute(2, 3, 0, 1, *range(4, value.ndim))
 
+            readouts = {name: axes(head(later)[1] - margins[name]) for name, head in heads.items()}
             return Trajectory(
                 state=state if isinstance(state, AdvancedState) else origin,
                 actions=actions,
-                poses=axes(poses[:, lead:]),
-                velocities=axes(velocities[:, lead:]),
+                poses=axes(poses[:, lead:])[:, :asked],
+                velocities=axes(velocities[:, lead:])[:, :asked],
                 dt=dt,
-                representations=axes(later)[..., None, :],
-                readouts={name: axes(head(later)[1] - margins[name]) for name, head in heads.items()},
-                present={name: (head(now)[1] - margins[name]).T[:, None, None] for name, head in heads.items()},
+                representations=axes(later)[:, :asked, ..., None, :],
+                readouts={name: value[:, :asked] for name, value in readouts.items()},
+                standing={name: value[:, asked:] for name, value in readouts.items()},
             )
 
     def advance(self, state: WorldState, until: float) -> WorldState:

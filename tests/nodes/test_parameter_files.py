@@ -1,4 +1,4 @@
-"""The parameter files that ship: config/sim.yaml shows every parameter once, with its default; both are valid."""
+"""The parameter files that ship: config/sim.yaml shows every parameter once, with its default; all are valid."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from objective_agent_nodes.parameters import CommonParameters, build, flatten
 
 SIM = resources.resource("config", "sim.yaml")
 ROBOT = resources.resource("config", "robot.yaml")
+LEARNED = resources.resource("config", "learned.yaml")
 
 
 def leaves(data: dict, prefix: str = "") -> dict[str, object]:
@@ -50,7 +51,7 @@ def test_every_line_of_sim_yaml_says_what_the_parameter_is():
     assert [line for line in bare if "  #" not in line] == []
 
 
-@pytest.mark.parametrize("path", [SIM, ROBOT], ids=["sim", "robot"])
+@pytest.mark.parametrize("path", [SIM, ROBOT, LEARNED], ids=["sim", "robot", "learned"])
 def test_the_files_are_valid_for_every_node(path):
     given = load_node_parameters(path)
     check_sections(given, str(path))

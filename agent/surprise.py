@@ -1,0 +1,75 @@
+"""Surprise: the energy of the difference between what the world model predicted and what came.
+
+    surprise = | (position error, heading error, representation error) / their alarm levels |          1.0 = the alarm level
+
+The prediction made `surprise_after` seconds ago, under the commands that were really sent since then, is set against the state
+that came.  The alarm level of the representation is the parameter's, or the one that a learned model was calibrated to on
+held-out worlds (its attribute `surprise_representation`).  Shared by the world model's node and `Agent`; imports no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import replace
+
+import numpy as np
+
+from objective_agent.config import Configuration, WorldModelParameters
+from objective_agent.protocols import WorldModel
+from objective_agent.types import WorldState, wrap_angle
+
+PARTS = ("surprise", "position", "heading", "representation")
+
+SLOWEST = 0.3
+"""However great the surprise, this share of the speed limits remains; the gate, not this, is what stops the robot."""
+
+
+class SurpriseMeter:
+    """Keeps the last states; `update` compares the newest with what was predicted for it."""
+
+    def __init__(self, world_model: WorldModel, parameters: WorldModelParameters):
+        self.world_model, self.parameters = world_model, parameters
+        self._history: deque[WorldState] = deque(maxlen=512)
+
+    def reset(self) -> None:
+        self._history.clear()
+
+    def update(self, state: WorldState) -> dict[str, float] | None:
+        """The errors (`PARTS`), each in units of its alarm level; None while there is no state old enough to predict from."""
+        history = self._history
+        if history and (history[-1].model != state.model or history[-1].stamp > state.stamp):
+            history.clear()
+        history.append(state)
+        then = state.stamp - self.parameters.surprise_after
+        if history[0].stamp > then:
+            return None
+        while len(history) > 1 and history[1].stamp <= then:
+            history.popleft()
+        past = replace(history[0], sent_stamps=state.sent_stamps, sent=state.sent)
+        level = self.parameters.surprise_representation or getattr(self.world_model, "surprise_representation", 0.0)
+        return errors(self.world_model.advance(past, state.stamp), state, self.parameters, level)
+
+
+def errors(
+    predicted: WorldState, came: WorldState, parameters: WorldModelParameters, representation_level: float
+) -> dict[str, float]:
+    """The prediction's errors, each in units of its alarm level (representations: 0 = not compared), and their total."""
+    expected, found = np.asarray(predicted.pose[0], float), np.asarray(came.pose[0], float)
+    position = math.dist(expected[:2], found[:2]) / parameters.surprise_position
+    heading = abs(wrap_angle(float(expected[2] - found[2]))) / parameters.surprise_heading
+    representation = 0.0
+    if representation_level > 0:
+        difference = np.asarray(predicted.representation, float) - np.asarray(came.representation, float)
+        representation = float(np.sqrt(np.mean(difference**2))) / representation_level
+    total = math.sqrt(position**2 + heading**2 + representation**2)
+    return dict(zip(PARTS, (total, position, heading, representation), strict=True))
+
+
+def cautious(configuration: Configuration, surprise: float) -> Configuration:
+    """`configuration`, slower by how far `surprise` is above the alarm level."""
+    if surprise <= 1.0:
+        return configuration
+    task = configuration.task
+    slower = task.model_copy(update={"speed_scale": task.speed_scale * max(SLOWEST, 1 / surprise)})
+    return configuration.model_copy(update={"task": slower})
