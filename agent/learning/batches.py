@@ -36,14 +36,19 @@ class Batch:
     """[H + 1, n] m, NaN unknown."""
     people: Tensor
     """[H + 1, n] m, NaN unknown."""
-    log_ranges: Tensor
-    """[(1 + S) n, 36] log m, NaN unknown; what the lidar saw, hidden from the encoder or not."""
+    ranges: Tensor
+    """[(1 + S) n, 180] m, NaN unknown; what the lidar saw, hidden from the encoder or not."""
     worlds: np.ndarray
     """[n]"""
 
     @property
     def windows(self) -> int:
         return len(self.before)
+
+    @property
+    def log_ranges(self) -> Tensor:
+        """[(1 + S) n, 36] log m, NaN unknown: the nearest in each sector."""
+        return sector_labels(self.ranges)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,10 @@ class Hiding:
     motion: float = 0.05
     past: float = 0.1
     target_camera: float = 0.0
+    beams: float = 0.0
+    """Share of single beams that are unknown, for half of the windows."""
+    mirror: bool = False
+    """Every second window is seen in a mirror: left is right."""
 
 
 def generator(seed: int, *path: int | str) -> np.random.Generator:
@@ -69,25 +78,44 @@ def make_batch(
     """The windows that begin at rows `starts` [n], with encoded targets at `offsets` [S] (1 ... horizon)."""
     rows = starts[None] + np.arange(horizon + 1)[:, None]
     encoded = rows[np.concatenate([[0], offsets])]
-    flat = encoded.ravel()
-    frames, scans = frame_inputs(data, flat)
+    frames, scans = frame_inputs(data, encoded.ravel())
     if hiding is not None:
         hide(frames, len(starts), hiding, random)
-    motion = data.take("motion", starts)
-    velocities = torch.from_numpy(data.take("velocity", rows).astype(np.float32))
-    before = np.nan_to_num(motion[:, -2:, 2:]).mean(1)
-    return Batch(
+    before = np.nan_to_num(data.take("motion", starts)[:, -2:, 2:]).mean(1)
+    batch = Batch(
         frames=frames,
         offsets=torch.from_numpy(np.asarray(offsets, np.int64)),
         poses=torch.from_numpy(data.take("pose", rows).astype(np.float32)),
-        velocities=velocities,
+        velocities=torch.from_numpy(data.take("velocity", rows).astype(np.float32)),
         actions=torch.from_numpy(data.take("action", rows[:-1]).astype(np.float32)).transpose(0, 1),
         before=torch.from_numpy(before.astype(np.float32)),
         clearance=torch.from_numpy(data.take("clearance", rows).astype(np.float32)),
         people=torch.from_numpy(data.take("people", rows).astype(np.float32)),
-        log_ranges=sector_labels(scans),
+        ranges=scans,
         worlds=data.world[starts],
     )
+    if hiding is not None and hiding.mirror:
+        mirror(batch, torch.from_numpy(random.random(len(starts)) < 0.5))
+    return batch
+
+
+def mirror(batch: Batch, chosen: Tensor) -> None:
+    """Exchanges left and right in the `chosen` [n] windows, in place: a room and its mirror image teach twice."""
+    frames = chosen.repeat(1 + len(batch.offsets))
+    batch.frames["ranges"][frames] = mirrored(batch.frames["ranges"][frames])
+    batch.frames["image"][frames] = batch.frames["image"][frames].flip(2)
+    batch.frames["velocity"][frames, 1] *= -1
+    batch.frames["motion"][frames, :, 1::2] *= -1
+    batch.ranges[frames] = mirrored(batch.ranges[frames])
+    batch.poses[:, chosen, 1:] *= -1
+    batch.velocities[:, chosen, 1] *= -1
+    batch.actions[chosen, :, 1] *= -1
+    batch.before[chosen, 1] *= -1
+
+
+def mirrored(ranges: Tensor) -> Tensor:
+    """Canonical ranges [..., 180] with left and right exchanged: beam i looks at -pi + i 2 pi / 180."""
+    return ranges.flip(-1).roll(1, -1)
 
 
 def frame_inputs(data: Sequences, rows: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
@@ -117,6 +145,10 @@ def hide(frames: dict[str, Tensor], count: int, hiding: Hiding, random: np.rando
     frames["motion"][:count][blind < hiding.motion] = torch.nan
     past = frames["ranges"][:count, 1:]
     past[forgetful < hiding.past] = torch.nan
+    if hiding.beams:
+        blind = torch.from_numpy(random.random((len(frames["ranges"]), SCANS, BEAMS)) < hiding.beams)
+        blind &= torch.from_numpy(random.random(len(blind)) < 0.5)[:, None, None]
+        frames["ranges"][blind] = torch.nan
     targets = frames["has_image"][count:]
     targets &= ~(torch.from_numpy(random.random(len(targets)) < hiding.target_camera) & frames["has_scan"][count:])
 

@@ -49,7 +49,7 @@ class TrainingConfig(Strict):
     targets: int = Field(3, ge=1, le=50, description="steps of each rollout whose observation is encoded as a target")
     batch: int = Field(128, ge=8, le=4096, description="windows per step")
     learning_rate: Positive = Field(1e-3, description="AdamW's, the cosine's beginning")
-    weight_decay: NonNegative = 1e-4
+    weight_decay: NonNegative = 0.01
     warmup: int = Field(100, ge=0, description="steps of linear warm-up")
     clip: Positive = Field(1.0, description="largest norm of the gradient")
     regularizer: Literal["vicreg", "sigreg", "none"] = "vicreg"
@@ -61,6 +61,8 @@ class TrainingConfig(Strict):
     hide_lidar: float = Field(0.35, ge=0, le=1, description="share of windows that start without lidar")
     hide_camera: float = Field(0.35, ge=0, le=1, description="share of windows that start without camera")
     hide_target_camera: float = Field(0.5, ge=0, le=1, description="share of target frames without camera: saves time")
+    hide_beams: float = Field(0.1, ge=0, le=1, description="share of single lidar beams hidden in half of the frames")
+    mirror: bool = Field(True, description="every second window is seen in a mirror")
     steps: int | None = Field(None, ge=1, description="length of the training, steps; this or minutes")
     minutes: Positive | None = Field(None, description="length of the training, minutes")
     checkpoint_seconds: Positive = Field(60.0, description="time between checkpoints")
@@ -205,7 +207,13 @@ class Trainer:
         torch_random = torch.Generator().manual_seed(int(random.integers(2**62)))
         starts = self.starts["train"][random.integers(len(self.starts["train"]), size=config.batch)]
         offsets = 1 + np.sort(random.choice(config.horizon, config.targets, replace=False))
-        hiding = Hiding(config.hide_lidar, config.hide_camera, target_camera=config.hide_target_camera)
+        hiding = Hiding(
+            config.hide_lidar,
+            config.hide_camera,
+            target_camera=config.hide_target_camera,
+            beams=config.hide_beams,
+            mirror=config.mirror,
+        )
         batch = make_batch(self.data, starts, config.horizon, offsets, hiding, random)
         step = self.model.step(
             batch,

@@ -52,13 +52,15 @@ class Sequences:
     def worlds(self, split: str) -> np.ndarray:
         """World numbers of `split`: the data set's own training worlds; its held-out ones go to calibration and test in turn.
 
-        A single held-out world has to serve for both.
+        In turn within each recorded condition, so that both know all of them; a single held-out world has to serve for both.
         """
         present = np.unique(self.world)
         training = np.intersect1d(present, np.asarray(self.meta["split"]["train"], np.int64))
         held = np.setdiff1d(present, training)
+        _, first = np.unique(self.world, return_index=True)
+        held = held[np.argsort(self.conditions(first[np.searchsorted(present, held)]), kind="stable")]
         halves = {"calibration": held[::2], "test": held[1::2] if len(held) > 1 else held}
-        return training if split == "train" else halves[split]
+        return training if split == "train" else np.sort(halves[split])
 
     def take(self, name: str, rows: np.ndarray) -> np.ndarray:
         """`rows` (any shape) of a column, in memory; where a recording says that nobody was there, people are farthest away."""

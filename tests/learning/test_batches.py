@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from objective_agent.learning.batches import Hiding, frame_inputs, generator, hide, make_batch
+from objective_agent.learning.batches import Hiding, frame_inputs, generator, hide, make_batch, mirror
+from objective_agent.learning.losses import relative_pose
 from objective_agent.learning.windows import Sequences
 from objective_agent.perception.jepa import observation_inputs
 from objective_agent.types import InputError, Observation, Scan
@@ -139,3 +140,36 @@ def test_an_episode_recorded_without_people_says_that_they_are_far_and_others_sa
     (copy / "meta.json").write_text(json.dumps(meta))
     found = Sequences(copy).take("people", np.array([[5, 45]]))
     assert found[0, 0] == 3.0 and np.isnan(found[0, 1])
+
+
+def test_a_mirrored_window_is_the_window_of_a_mirrored_room(toy_data):
+    """Mirroring twice gives the window back; mirroring once turns left turns into right turns and nothing else."""
+    data = Sequences(toy_data)
+    starts = np.array([3, 85])
+    plain, twice = (make_batch(data, starts, 5, np.array([2]), HIDE_NOTHING, generator(0)) for _ in range(2))
+    everything = torch.ones(2, dtype=torch.bool)
+    mirror(twice, everything)
+    found = relative_pose(twice.poses[:-1], twice.poses[1:])
+    expected = relative_pose(plain.poses[:-1], plain.poses[1:]) * torch.tensor([1.0, -1.0, -1.0])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(twice.ranges[:, 45], plain.ranges[:, 135])  # to the right, to the left
+    torch.testing.assert_close(twice.ranges[:, 90], plain.ranges[:, 90])  # straight ahead
+    assert torch.equal(twice.frames["image"], plain.frames["image"].flip(2))
+    mirror(twice, everything)
+    for name, value in twice.frames.items():
+        torch.testing.assert_close(value, plain.frames[name], equal_nan=True)
+    torch.testing.assert_close(twice.actions, plain.actions)
+
+
+def test_only_the_chosen_windows_are_mirrored(toy_data):
+    data = Sequences(toy_data)
+    plain, one = (make_batch(data, np.array([3, 85]), 5, np.array([2]), HIDE_NOTHING, generator(0)) for _ in range(2))
+    mirror(one, torch.tensor([False, True]))
+    torch.testing.assert_close(one.poses[:, 0], plain.poses[:, 0])
+    torch.testing.assert_close(one.poses[:, 1], plain.poses[:, 1] * torch.tensor([1.0, -1.0, -1.0]))
+
+
+def test_calibration_and_test_both_know_all_conditions(toy_data):
+    data = Sequences(toy_data)
+    found = [set(data.conditions(data.starts(10, split))) for split in ("calibration", "test")]
+    assert found == [{"plain", "slip"}] * 2

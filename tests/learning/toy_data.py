@@ -16,7 +16,7 @@ def write_toy_data(folder: Path, episodes: int = 60, steps: int = 40, seed: int 
     """`episodes` worlds of one episode each; the hidden speed gain is .6 to 1 with `slip`, else 1."""
     rng = np.random.default_rng(seed)
     size = rng.uniform(1.0, 2.8, (episodes, 2))
-    gain = rng.uniform(0.6, 1.0, episodes) if slip else np.ones(episodes)
+    gain = np.where(np.arange(episodes) % 3 == 0, 1.0, rng.uniform(0.6, 0.9, episodes)) if slip else np.ones(episodes)
     pose = np.stack([*rng.uniform(-0.4, 0.4, (2, episodes)), rng.uniform(-math.pi, math.pi, episodes)], -1)
     velocity = np.zeros((episodes, 2))
     target = np.zeros((episodes, 2))
