@@ -1,6 +1,7 @@
 """Faults put into a running gate, over DDS between real processes, and how long each takes to become zero on cmd_vel.
 
 All times are on the steady clock of one observing process, which also publishes the sensors; so they contain both ways of DDS.
+Only for a halted planner is the end of the halt read from the stamp with which the zero left the gate.
 """
 
 from __future__ import annotations
@@ -79,14 +80,15 @@ def e_stop(harness: GateHarness, injections: int, report) -> dict:
     return summary(times, 0.05)
 
 
-def _last_command_and_zero(harness: GateHarness) -> tuple[float, float]:
-    """When the first zero of the present halt came and when the command before it was made, on the steady clock."""
+def _last_command_and_zero(harness: GateHarness, halted: float) -> tuple[float, float]:
+    """When the first zero left the gate after the planner was halted (inf: never), and when its last command was made, both on
+    the steady clock.  By the stamp with which the zero left: the observer may itself be kept waiting on a busy machine."""
     time.sleep(0.05)
     offset = time.monotonic() - time.time()
-    stops = [state for state in harness.states[-60:] if float(state["v_out"]) > 0]
-    last = float(stops[-1]["command_stamp"]) + offset if stops else -math.inf
-    zero = next((output[0] for output in harness.outputs if output[0] > last and output[1] == output[2] == 0), math.inf)
-    return zero, last
+    made = [float(state["command_stamp"]) + offset for state in harness.states[-80:] if float(state["v_out"]) > 0]
+    last = max((stamp for stamp in made if stamp <= halted), default=-math.inf)
+    left = (stamp + offset for _, v, w, stamp in harness.outputs if v == w == 0)
+    return next((stamp for stamp in left if stamp > last), math.inf), last
 
 
 def planner_faults(harness: GateHarness, kind: str, injections: int, report) -> dict:
@@ -102,10 +104,11 @@ def planner_faults(harness: GateHarness, kind: str, injections: int, report) -> 
                 continue
             time.sleep(np.random.default_rng(k).uniform(0, 0.05))
             os.kill(planner.pid, signal.SIGKILL if kind == "dead" else signal.SIGSTOP)
+            halted = time.monotonic()
             time.sleep(0.4)
             if kind == "late":
                 os.kill(planner.pid, signal.SIGCONT)
-            zero, last = _last_command_and_zero(harness)
+            zero, last = _last_command_and_zero(harness, halted)
             times.append(zero - last - COMMAND_PERIOD)
             if kind == "dead":
                 planner.wait()
