@@ -21,6 +21,7 @@ import numpy as np
 from objective_agent import plugins
 from objective_agent.config import AgentParameters, Configuration, Task
 from objective_agent.memory.seen import with_estimates
+from objective_agent.memory.touch import Touch
 from objective_agent.perception.synchronizer import Synchronizer
 from objective_agent.planner import Decision, Planner
 from objective_agent.routing import Router, route_goal
@@ -41,6 +42,7 @@ class Agent:
         self.encoder = plugins.create("encoder", parameters.perception.encoder, robot, "perception.encoder")
         self.memory = plugins.create("short_term_memory", parameters.memory.short_term, robot, "memory.short_term")
         self.router = Router(parameters.memory, robot)
+        self.touch = Touch(robot)
         self.configurator = plugins.create("configurator", parameters.configurator.configurator, robot, "configurator")
         self.configurator.set_parameters(
             configurator=parameters.configurator,
@@ -59,6 +61,7 @@ class Agent:
         self.synchronizer = Synchronizer(self.parameters.perception)
         self.memory.reset()
         self.router.reset()
+        self.touch.reset()
         self.planner.reset(seed)
         self._meter, self.surprise = None, 0.0
         self.task = Task()
@@ -75,6 +78,7 @@ class Agent:
         """A command as it left the safety gate (not as it was asked for)."""
         self.synchronizer.command_sent(command)
         self.memory.command_sent(command)
+        self.touch.sent(command)
 
     def step(self, stamp: float, now: float | None = None, latency: float = 0.0, budget: float = math.inf) -> Decision:
         """One decision on what the sensors said up to `stamp`.  `now`, `latency`, `budget`: see `Planner.decide`."""
@@ -83,11 +87,14 @@ class Agent:
         if observation is None:
             return Decision(Command(stamp, 0.0, 0.0), None, self.synchronizer.reason)
         self.representation = representation = self.encoder.encode(observation)
-        observation = with_estimates(observation, representation.scans)
+        estimate = self.touch.feel(stamp, next(iter(representation.scans), None))
+        observation = with_estimates(observation, (estimate,))
         state = self.memory.update(representation, observation)
         configuration = self._cautious(self.configure(state), state)
         route = self.router.update(observation, route_goal(configuration))
-        return self.planner.decide(configuration, state, route, now, latency, budget)
+        decision = self.planner.decide(configuration, state, route, now, latency, budget)
+        self.touch.asked(decision.command)
+        return decision
 
     def _cautious(self, configuration: Configuration, state: WorldState) -> Configuration:
         """Slower when the world does not do what was predicted; the last plan is then no guide either."""

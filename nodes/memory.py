@@ -1,6 +1,6 @@
 """Memory: representations, obstacles and sent commands -> the present state, and a route to the goal.
 
-representation, representation/odom, representation/scan, scan, odom, cmd_vel, configuration
+representation, representation/odom, representation/scan, scan, odom, cmd_vel, cmd_vel_raw, configuration
     ->  state, state/odom, state/points, route
 """
 
@@ -19,6 +19,7 @@ from std_msgs.msg import String
 from objective_agent import plugins
 from objective_agent.config import Configuration, MemoryParameters, PerceptionParameters, Strict, validate
 from objective_agent.memory.seen import with_estimates
+from objective_agent.memory.touch import Touch
 from objective_agent.perception.synchronizer import Synchronizer
 from objective_agent.routing import Router, route_goal
 from objective_agent.types import InputError, Odometry, Representation, Scan, WorldState
@@ -52,6 +53,7 @@ class Memory(ModuleNode):
         self.listen(LaserScan, "scan", self._on_scan, qos.HISTORY)
         self.listen(OdometryMessage, "odom", self._on_odometry, qos.HISTORY)
         self.listen(stamped, "cmd_vel", self._on_command, qos.HISTORY)
+        self.listen(stamped, "cmd_vel_raw", lambda m: self._touch.asked(convert.command_from(m, self.now())))
         self.listen(String, "configuration", self._on_configuration, qos.LATCHED, always=True)
         self.listen(String, "perception/settings", self._on_sensing, qos.LATCHED, always=True)
 
@@ -64,6 +66,7 @@ class Memory(ModuleNode):
         self.synchronizer = Synchronizer(self._sensing)
         self._matcher = StampMatcher(("representation", "odom"))
         self._estimate: tuple[int, Scan] | None = None
+        self._touch = Touch(self.robot)
         self._fresh = self.watch("representation", 0.3)
         self._model, self._told, self._count, self._update_ms, self._route_ms = "", None, 0, 0.0, 0.0
 
@@ -97,7 +100,9 @@ class Memory(ModuleNode):
         self.synchronizer.add(convert.odometry_from(message))
 
     def _on_command(self, message) -> None:
-        self.memory.command_sent(convert.command_from(message, self.now()))
+        command = convert.command_from(message, self.now())
+        self.memory.command_sent(command)
+        self._touch.sent(command)
 
     def _on_part(self, part: str, message) -> None:
         parts = self._matcher.add(part, convert.nanoseconds(message.header.stamp), message)
@@ -117,8 +122,7 @@ class Memory(ModuleNode):
             self._model = model
         pose = odometry.pose.astype(np.float32)[None]
         observation = replace(observation, pose=pose, velocity=odometry.velocity.astype(np.float32)[None], images=None)
-        if self._estimate is not None and self._estimate[0] == convert.nanoseconds(message.header.stamp):
-            observation = with_estimates(observation, (replace(self._estimate[1], stamp=observation.stamp),))
+        observation = with_estimates(observation, (self._felt(message.header.stamp, observation.stamp),))
         state = self.memory.update(Representation(odometry.stamp, tokens, model), observation)
         if self.route_first:
             self._publish_route(observation, message.header.stamp)
@@ -127,6 +131,13 @@ class Memory(ModuleNode):
         if not self.route_first:
             self._publish_route(observation, message.header.stamp)
         self._count += 1
+
+    def _felt(self, exact, stamp: float) -> Scan | None:
+        """What is known of the surroundings without a scan: perception's estimate, and what the gate's refusals tell."""
+        estimate = None
+        if self._estimate is not None and self._estimate[0] == convert.nanoseconds(exact):
+            estimate = replace(self._estimate[1], stamp=stamp)
+        return self._touch.feel(stamp, estimate)
 
     def _publish(self, state: WorldState, exact) -> None:
         odometry = convert.odometry_to(Odometry(state.stamp, state.pose[0], state.velocity[0]))

@@ -26,7 +26,7 @@ class People:
     class Config(Strict):
         margin: float = Field(0.1, ge=0, le=2, description="distance to keep from people, m", json_schema_extra=READ_ONLY)
         slack: float = Field(
-            0.05, ge=0, le=0.2, description="this little nearer than when standing is no nearer, m", json_schema_extra=READ_ONLY
+            0.3, ge=0, le=1, description="this little nearer than when standing is no nearer, m", json_schema_extra=READ_ONLY
         )
 
     def __init__(self, config: Config, robot: RobotParameters):

@@ -25,8 +25,9 @@ from objective_agent.types import InputError, Observation, Scan
 HIT, MISS, HIT_MAX, MISS_MAX = 3, 1, 9, -3
 """Evidence per sweep and its bounds: one hit outlives two misses (thin legs), nine misses outlive any number of hits."""
 
-ESTIMATE_PERIOD, ESTIMATED_HIT, ESTIMATED_MAX = 0.1, 2, 6
-"""Sweeps that a robot without lidar reads out of its representation: not oftener than this (s), and believed less."""
+ESTIMATE_PERIOD, ESTIMATED_HIT, ESTIMATED_MAX, BLIND, FADE = 0.1, 1, 5, 0.45, 1.5
+"""Sweeps that a robot without lidar reads out of its representation: not oftener than this (s), believed less, blind to what is
+nearer than this (m), and what they said loses one by itself after this (s): an error must not wall the robot in for good."""
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class GridRoute:
         self.evidence = np.zeros((self._cells, self._cells), np.int8)
         self.seen = np.zeros((self._cells, self._cells), bool)
         self.origin: np.ndarray | None = None
-        self._last_scan = -math.inf
+        self._last_scan = self._faded = -math.inf
         self._warned = False
 
     def update(self, observation: Observation) -> None:
@@ -76,6 +77,9 @@ class GridRoute:
         hit, most = (ESTIMATED_HIT, ESTIMATED_MAX) if scan.estimated else (HIT, HIT_MAX)
         self.evidence[hits] = np.maximum(self.evidence[hits], np.minimum(self.evidence[hits] + hit, most))
         self.seen |= crossed | hits
+        if scan.estimated and not 0 <= scan.stamp - self._faded < FADE:
+            self._faded = scan.stamp
+            self.evidence -= self.evidence > 0
 
     def route(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray | None:
         """Way points [n, 2] in odom from `start` to `goal` (both [2]), None when the robot is walled in.
@@ -174,6 +178,8 @@ class GridRoute:
         free = np.where(np.isposinf(ranges), scan.range_max, np.where(hit, ranges - 1.5 * resolution, 0.0))
         steps = np.arange(0.0, scan.range_max, 0.5 * resolution)
         along = steps[None] < free[:, None]
+        if scan.estimated:  # a camera does not see what is right beside the robot
+            along[:, steps < BLIND] = False
         beam, step = np.nonzero(along)
         crossed = self._mask(lidar + direction[beam] * steps[step][:, None])
         hits = self._mask(lidar + direction[hit] * ranges[hit][:, None])

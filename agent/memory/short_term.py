@@ -23,6 +23,9 @@ from pydantic import Field
 from objective_agent.config import NonNegative, Positive, RobotParameters, Strict
 from objective_agent.types import Command, InputError, Observation, Representation, Scan, WorldState, to_base, to_odom
 
+BLIND = 0.45
+"""What is nearer than this to the robot, no estimated sweep looks through, m."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -158,7 +161,9 @@ class LatestState:
         inside = index < len(scan.ranges)
         index = np.where(inside, index, 0)
         off = np.abs(beam - index) * abs(scan.angle_increment) * distance
-        near_beam = off < self.config.seen_through if not scan.estimated else inside  # an estimate is of a whole sector
+        near_beam = off < self.config.seen_through
+        if scan.estimated:  # of a whole sector; a camera does not see what is right beside the robot
+            near_beam = distance > BLIND
         ranges = np.where(np.isposinf(scan.ranges), scan.range_max, scan.ranges)
         with np.errstate(invalid="ignore"):  # NaN (unknown) and -inf (too close) compare as not looked through
             beyond = ranges[index] > distance + self.config.range_slack

@@ -39,10 +39,10 @@ class JepaEncoder:
         lidar: bool = Field(True, description="look at the scan, when there is one")
         camera: bool = Field(True, description="look at the image, when there is one")
         sweep_quantile: float = Field(
-            0.25, gt=0, le=0.5, description="without a scan one is estimated: this quantile of each sector's range"
+            0.35, gt=0, le=0.5, description="without a scan one is estimated: this quantile of each sector's range"
         )
-        sweep_doubt: float = Field(0.3, gt=0, le=2, description="sectors of a larger log scale are left unknown in it")
-        sweep_reach: float = Field(3.0, gt=0.2, le=8, description="estimated ranges count up to here, m")
+        sweep_doubt: float = Field(0.45, gt=0, le=2, description="sectors of a larger log scale are left unknown in it")
+        sweep_reach: float = Field(1.3, gt=0.2, le=8, description="estimated ranges count up to here, m")
 
     tokens = 1
 

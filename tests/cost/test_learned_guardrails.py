@@ -51,7 +51,7 @@ def test_without_a_read_out_the_points_are_guard_enough():
 
 @pytest.mark.parametrize("name, readout", [("learned_clearance", "clearance"), ("people", "people")])
 def test_whoever_is_too_close_may_stand_and_leave_but_not_come_nearer(name, readout):
-    each = np.array([-0.4, -0.2, -0.55], np.float32)[:, None, None]  # as when standing, leaving, coming nearer
+    each = np.array([-0.4, -0.2, -0.75], np.float32)[:, None, None]  # as when standing, leaving, coming nearer
     margin = rail(name).margin(ahead(candidates=3, standing={readout: -0.4}, **{readout: each}))
     assert (margin[0, 0] >= 0).all() and (margin[0, 1] >= 0).all() and (margin[0, 2] < 0).all()
 

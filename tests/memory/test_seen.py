@@ -100,6 +100,15 @@ def test_a_wall_seen_by_the_camera_alone_is_routed_round(grid):
     assert np.abs(route[:, 1]).max() < 0.1, "believed less: a few looks through it are enough"
 
 
+def test_an_error_of_an_estimate_does_not_wall_the_robot_in_for_good(grid):
+    for stamp in np.arange(1.0, 2.0, 0.1):
+        grid.update(with_estimates(observation(stamp), (estimate(stamp, 1.0),)))
+    assert (grid.evidence > 0).any()
+    for stamp in np.arange(2.0, 14.0, 0.5):
+        grid.update(with_estimates(observation(stamp), (estimate(stamp),)))
+    assert not (grid.evidence > 0).any()
+
+
 def test_memory_and_surprise_need_no_torch():
     code = "import sys, objective_agent.routing, objective_agent.memory.seen, objective_agent.memory.short_term, "
     code += "objective_agent.surprise, objective_agent.cost.learned_clearance, objective_agent.cost.people; "

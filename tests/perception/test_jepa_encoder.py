@@ -141,10 +141,10 @@ def test_the_virtual_scan_leaves_out_what_is_not_known(folder):
     encoder = make(folder)
     with torch.no_grad():
         encoder.network.ranges_head[-1].weight.zero_()
-        encoder.network.ranges_head[-1].bias[:36] = math.log(1.5)
+        encoder.network.ranges_head[-1].bias[:36] = math.log(0.8)
         encoder.network.ranges_head[-1].bias[36:] = torch.where(torch.arange(36) < 18, -3.0, 1.0)
     found = encoder.virtual_scans(encoder.encode(observation()))[0]
-    cautious = 1.5 * math.exp(-math.log(2) * math.exp(-3.0))  # the lower quartile of a Laplace distribution
+    cautious = 0.8 * math.exp(math.log(2 * 0.35) * math.exp(-3.0))  # a quantile of a Laplace distribution
     np.testing.assert_allclose(found.ranges[:18], cautious, rtol=1e-5)
     assert np.isnan(found.ranges[18:]).all() and found.estimated
     assert found.angles[18] == pytest.approx(math.radians(4), abs=1e-6)  # the middle of beams 90 ... 94

@@ -30,7 +30,7 @@ def test_the_command_line_knows_every_row():
 
 def test_a_model_replaces_encoder_and_world_model_and_keeps_their_settings(parameters):
     assert parameters.perception.encoder.plugin == "jepa" == parameters.world_model.world_model.plugin
-    assert parameters.perception.encoder.settings["sweep_reach"] == 3.0
+    assert parameters.perception.encoder.settings["sweep_reach"] == 1.3
     assert parameters.perception.encoder.settings["model"] == parameters.world_model.world_model.settings["model"]
     plain, _ = load(None)
     assert with_model(plain, "m").perception.encoder == PluginSpec(plugin="jepa", model="m")
