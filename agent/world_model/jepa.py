@@ -45,6 +45,8 @@ class Calibration(Strict):
 
     clearance: tuple[float, ...] = Field(min_length=1)
     people: tuple[float, ...] = Field(min_length=1)
+    surprise: float = Field(0.0, ge=0)
+    """Root mean square error of a representation predicted for half a second that is unusual; 0: not known."""
 
 
 class Jepa:
@@ -65,12 +67,13 @@ class Jepa:
         weights.load_into(self.network, arrays, where)
         self.network.to(config.device).eval()
         self.representation_model = str(card["sha256"].get("encoder"))
-        calibration = validate(
-            Calibration, (card.get("calibration") or {}).get("margins"), f"{folder}: card: calibration.margins"
-        )
+        about = card.get("calibration") or {}
+        margins = {**(about.get("margins") or {}), "surprise": about.get("surprise", 0.0)}
+        calibration = validate(Calibration, margins, f"{folder}: card: calibration.margins")
+        self.surprise_representation = calibration.surprise
         self._margins = {
             name: torch.tensor(values if config.margins else [0.0], device=config.device)
-            for name, values in calibration.model_dump().items()
+            for name, values in (("clearance", calibration.clearance), ("people", calibration.people))
         }
         self._device = config.device
         self._delay = robot.actuator_delay

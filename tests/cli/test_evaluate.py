@@ -161,6 +161,8 @@ BAD_PARAMETERS = "/**:\n  ros__parameters: {}\nactor:\n  ros__parameters: {horiz
         (["--params", "bad.yaml"], "actor.horizon = -3"),
         (["--optimizer", "gradient"], "gradient"),
         (["--baselines", "zero,one"], "unknown one"),
+        (["--rows", "analytic,tea"], "unknown tea"),
+        (["--model", "nowhere"], "no such folder"),
         (["--resume"], "--json"),
         (["--json", "nowhere/out.json", "--episodes", "1"], "can't be written"),
     ],
