@@ -4,7 +4,9 @@
 
 The prediction made `surprise_after` seconds ago, under the commands that were really sent since then, is set against the state
 that came.  The alarm level of the representation is the parameter's, or the one that a learned model was calibrated to on
-held-out worlds (its attribute `surprise_representation`).  Shared by the world model's node and `Agent`; imports no torch.
+held-out worlds (its attribute `surprise_representation`).  How well a representation can be predicted depends on the sensors
+and on the place, so only what exceeds the median of the last seconds counts: one gets used to a camera, not to a wall that
+appears.  Shared by the world model's node and `Agent`; imports no torch.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from objective_agent.types import WorldState, wrap_angle
 
 PARTS = ("surprise", "position", "heading", "representation")
 
+HABIT, FIRST = 100, 10
+"""Representation errors whose median is what the robot is used to, and how many it must know first."""
+
 SLOWEST = 0.3
 """However great the surprise, this share of the speed limits remains; the gate, not this, is what stops the robot."""
 
@@ -31,15 +36,17 @@ class SurpriseMeter:
     def __init__(self, world_model: WorldModel, parameters: WorldModelParameters):
         self.world_model, self.parameters = world_model, parameters
         self._history: deque[WorldState] = deque(maxlen=512)
+        self._usual: deque[float] = deque(maxlen=HABIT)
 
     def reset(self) -> None:
         self._history.clear()
+        self._usual.clear()
 
     def update(self, state: WorldState) -> dict[str, float] | None:
         """The errors (`PARTS`), each in units of its alarm level; None while there is no state old enough to predict from."""
         history = self._history
         if history and (history[-1].model != state.model or history[-1].stamp > state.stamp):
-            history.clear()
+            self.reset()
         history.append(state)
         then = state.stamp - self.parameters.surprise_after
         if history[0].stamp > then:
@@ -48,20 +55,26 @@ class SurpriseMeter:
             history.popleft()
         past = replace(history[0], sent_stamps=state.sent_stamps, sent=state.sent)
         level = self.parameters.surprise_representation or getattr(self.world_model, "surprise_representation", 0.0)
-        return errors(self.world_model.advance(past, state.stamp), state, self.parameters, level)
+        predicted = self.world_model.advance(past, state.stamp)
+        unusual = self._unusual(predicted, state) / level if level > 0 else 0.0
+        return errors(predicted, state, self.parameters, unusual)
+
+    def _unusual(self, predicted: WorldState, came: WorldState) -> float:
+        """How far the root mean square error of the representation exceeds the usual one."""
+        difference = np.asarray(predicted.representation, float) - np.asarray(came.representation, float)
+        error = float(np.sqrt(np.mean(difference**2)))
+        excess = error - float(np.median(self._usual)) if len(self._usual) >= FIRST else 0.0
+        self._usual.append(error)
+        return max(0.0, excess)
 
 
 def errors(
-    predicted: WorldState, came: WorldState, parameters: WorldModelParameters, representation_level: float
+    predicted: WorldState, came: WorldState, parameters: WorldModelParameters, representation: float
 ) -> dict[str, float]:
-    """The prediction's errors, each in units of its alarm level (representations: 0 = not compared), and their total."""
+    """The prediction's errors, each in units of its alarm level, and their total; `representation` is in such units."""
     expected, found = np.asarray(predicted.pose[0], float), np.asarray(came.pose[0], float)
     position = math.dist(expected[:2], found[:2]) / parameters.surprise_position
     heading = abs(wrap_angle(float(expected[2] - found[2]))) / parameters.surprise_heading
-    representation = 0.0
-    if representation_level > 0:
-        difference = np.asarray(predicted.representation, float) - np.asarray(came.representation, float)
-        representation = float(np.sqrt(np.mean(difference**2))) / representation_level
     total = math.sqrt(position**2 + heading**2 + representation**2)
     return dict(zip(PARTS, (total, position, heading, representation), strict=True))
 

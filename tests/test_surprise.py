@@ -1,5 +1,7 @@
 """Surprise: small when the world does as predicted, above 1 when not; and what the agent does then."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,13 +24,13 @@ class Calibrated(Unicycle):
     surprise_representation = 0.1
 
 
-def drive(meter, speed, seconds=1.0, token=0.0):
+def drive(meter, speed, seconds=1.0, token=0.0, changes_at=0.0):
     """The errors at the end of a drive at `speed`, while 0.4 m/s is what was sent."""
     errors = None
     for stamp in np.arange(1.0, 1.0 + seconds, 0.05):
         state = WorldState(
             stamp=float(stamp),
-            representation=np.full((1, 1, 4), token * stamp, np.float32),
+            representation=np.full((1, 1, 4), token * (stamp > changes_at), np.float32),
             pose=np.array([[speed * (stamp - 1), 0, 0]], np.float32),
             velocity=np.array([[0.4, 0.0]], np.float32),
             model="test",
@@ -58,10 +60,19 @@ def test_nothing_is_compared_before_there_is_something_to_predict_from():
 
 
 def test_a_representation_is_compared_at_the_level_that_its_model_was_calibrated_to():
-    assert drive(meter(), 0.4, token=1.0)["representation"] == 0
-    assert drive(meter(Calibrated), 0.4, token=1.0)["representation"] == pytest.approx(5, rel=0.15)
-    told = drive(meter(Calibrated, surprise_representation=1.0), 0.4, token=1.0)
-    assert told["representation"] == pytest.approx(0.5, rel=0.15), "a parameter goes before the calibration"
+    change = {"seconds": 3.0, "token": 0.5, "changes_at": 3.8}  # what was seen is another thing from 3.8 s on
+    assert drive(meter(), 0.4, **change)["representation"] == 0
+    assert drive(meter(Calibrated), 0.4, **change)["representation"] == pytest.approx(5, rel=0.01)
+    told = drive(meter(Calibrated, surprise_representation=1.0), 0.4, **change)
+    assert told["representation"] == pytest.approx(0.5, rel=0.01), "a parameter goes before the calibration"
+
+
+def test_one_gets_used_to_what_can_not_be_predicted():
+    class Forgetful(Calibrated):
+        def advance(self, state, until):
+            return replace(super().advance(state, until), representation=state.representation + 0.5)
+
+    assert drive(meter(Forgetful), 0.4, seconds=3.0)["representation"] == 0
 
 
 def test_surprise_slows_and_never_speeds_up():
