@@ -25,7 +25,7 @@ from objective_agent.types import InputError, Observation, Scan
 HIT, MISS, HIT_MAX, MISS_MAX = 3, 1, 9, -3
 """Evidence per sweep and its bounds: one hit outlives two misses (thin legs), nine misses outlive any number of hits."""
 
-ESTIMATE_PERIOD, ESTIMATED_HIT, ESTIMATED_MAX, BLIND, FADE = 0.1, 1, 5, 0.45, 1.5
+ESTIMATE_PERIOD, ESTIMATED_HIT, ESTIMATED_MAX, BLIND, FADE = 0.1, 1, 5, 0.45, 2.5
 """Sweeps that a robot without lidar reads out of its representation: not oftener than this (s), believed less, blind to what is
 nearer than this (m), and what they said loses one by itself after this (s): an error must not wall the robot in for good."""
 
@@ -76,6 +76,8 @@ class GridRoute:
         self.evidence[crossed] = np.maximum(self.evidence[crossed] - MISS, MISS_MAX)
         hit, most = (ESTIMATED_HIT, ESTIMATED_MAX) if scan.estimated else (HIT, HIT_MAX)
         self.evidence[hits] = np.maximum(self.evidence[hits], np.minimum(self.evidence[hits] + hit, most))
+        if scan.estimated:
+            self.evidence[hits & self._disc(pose[:2], 2 * self.robot.radius)] = HIT_MAX  # felt, or all but felt
         self.seen |= crossed | hits
         if scan.estimated and not 0 <= scan.stamp - self._faded < FADE:
             self._faded = scan.stamp
