@@ -23,7 +23,7 @@ from benchmarks.disc_world import Adversary, DiscWorld, Seeker, drive
 
 HELP = "the safety gate: collisions with an adversarial planner, false stops, reaction to injected faults"
 EXAMPLE = "objective-agent bench gate --runs 1000 --injections 200 --json gate.json"
-PARTS = ("adversary", "apartments", "benign", "faults")
+PARTS = ("adversary", "apartments", "benign", "faults", "graph")
 
 
 def add_arguments(parser) -> None:
@@ -54,22 +54,25 @@ def main(args) -> dict:
         from benchmarks.gate_apartments import apartments
 
         results["apartments"] = apartments(robot, parameters, args.apartments, args.seed, args.seconds, report)
-    if "faults" in args.parts:
-        if importlib.util.find_spec("rclpy") is None:
-            results["faults"] = {"skipped": "ROS 2 (rclpy) is not installed; install the [ros] extra"}
-        else:
-            results["faults"] = _faults(parameters, args, report)
+    for part in ("faults", "graph"):
+        if part in args.parts and importlib.util.find_spec("rclpy") is None:
+            results[part] = {"skipped": "ROS 2 (rclpy) is not installed; install the [ros] extra"}
+        elif part in args.parts:
+            results[part] = _over_dds(part, parameters, args, report)
     report.close()
     return results
 
 
-def _faults(parameters, args, report) -> dict:
+def _over_dds(part: str, parameters, args, report) -> dict:
     # A domain of its own: a robot or another run on this machine must not be heard, and must not hear the commands.
     os.environ["ROS_DOMAIN_ID"] = str(1 + secrets.randbelow(100))
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
     from objective_agent_nodes.bench_gate import faults
+    from objective_agent_nodes.bench_gate_graph import graph_faults
 
+    if part == "graph":
+        return graph_faults(max(args.injections // 10, 1), report)
     return faults(parameters, args.injections, args.jitter_seconds, os.cpu_count() or 1, report)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from objective_agent.safety import GateParameters
 from objective_agent_nodes.bench_gate_killed import gate_killed
 from objective_agent_nodes.gate_harness import COMMAND_PERIOD, GateHarness, end, module_process
-from objective_agent_nodes.safety_gate_priority import raise_observer
+from objective_agent_nodes.safety_gate_apart import raise_observer
 
 SLEEPER = """
 import json, sys, time

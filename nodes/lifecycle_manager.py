@@ -12,7 +12,6 @@ import sys
 import time
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -21,8 +20,8 @@ from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
 from objective_agent.types import ObjectiveAgentError
-from objective_agent_nodes import qos
 from objective_agent_nodes.graph import MANAGED
+from objective_agent_nodes.node_watch import NodeWatch
 
 LABELS = {
     Transition.TRANSITION_CONFIGURE: "configure",
@@ -57,23 +56,15 @@ class LifecycleManager(Node):
         self.interrupted = False
         self.active: list[str] = []
         self._configured: list[str] = []
-        self._heard: dict[str, float] = {}
-        self._said: dict[str, str] = {}
+        self.watch = NodeWatch(self, self.names)
         self._change = {name: self.create_client(ChangeState, f"{name}/change_state") for name in self.names}
         self._state = {name: self.create_client(GetState, f"{name}/get_state") for name in self.names}
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.DIAGNOSTICS)
         self.create_service(Trigger, "lifecycle_manager/is_active", self._on_is_active)
         self.executor_ = SingleThreadedExecutor(context=self.context)
         self.executor_.add_node(self)
 
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            self._heard[status.name] = time.monotonic()
-            self._said[status.name] = status.message
-
     def _on_is_active(self, request, response):
-        now = time.monotonic()
-        silent = [name for name in self.names if now - self._heard.get(self._full(name), -SILENT) >= SILENT]
+        silent = self.watch.silent(SILENT)
         missing = [name for name in self.names if name not in self.active]
         response.success = not missing and not silent
         response.message = "all active"
@@ -82,9 +73,6 @@ class LifecycleManager(Node):
         elif silent:
             response.message = f"no diagnostics from {', '.join(silent)} for {SILENT:.0f} s"
         return response
-
-    def _full(self, name: str) -> str:
-        return f"{self.get_namespace()}/{name}".replace("//", "/").strip("/")
 
     # --- what to do ---------------------------------------------------------------------------------------------------------
 
@@ -101,7 +89,7 @@ class LifecycleManager(Node):
 
     def revive(self) -> None:
         """Brings up again, in order, the active nodes that say they are unconfigured: their processes were started anew."""
-        back = [name for name in self.names if name in self.active and self._said.get(self._full(name)) in UNCONFIGURED]
+        back = [name for name in self.names if name in self.active and self.watch.said(name) in UNCONFIGURED]
         if not (self._revive and back):
             return
         self.get_logger().warning(f"started again, bringing up: {', '.join(back)}")
@@ -138,14 +126,14 @@ class LifecycleManager(Node):
         what = LABELS[transition]
         request = ChangeState.Request()
         request.transition.id = transition
-        self._said.pop(self._full(name), None)
+        self.watch.forget(name)
         answer = self._call(self._change[name], request, f"{name} did not answer to {what}", patience)
         if answer.success:
             return
         end = time.monotonic() + 2.0  # its diagnostics say why, a moment later
-        while time.monotonic() < end and what not in self._said.get(self._full(name), ""):
+        while time.monotonic() < end and what not in self.watch.said(name):
             self.spin_some(0.05)
-        reason = self._said.get(self._full(name)) or "it gave no reason"
+        reason = self.watch.said(name) or "it gave no reason"
         raise BringUpFailed(f"{name}: {reason if what in reason else f'{what} refused: {reason}'}")
 
     def _call(self, client, request, late: str, patience: float | None = None):
@@ -179,6 +167,7 @@ def main(args=None) -> int:
             print("all nodes are active", flush=True)  # noqa: T201
         while not node.interrupted:
             node.spin_some(0.2)
+            node.watch.report(node.active)
             node.revive()
     except BringUpFailed as error:
         print(f"lifecycle_manager: error: {error}", file=sys.stderr, flush=True)  # noqa: T201

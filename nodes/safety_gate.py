@@ -31,7 +31,7 @@ from objective_agent_nodes import convert, qos
 from objective_agent_nodes import safety_gate_report as report
 from objective_agent_nodes.base import ModuleNode
 from objective_agent_nodes.diagnostics import Health
-from objective_agent_nodes.safety_gate_priority import raise_priority
+from objective_agent_nodes.safety_gate_apart import stand_apart
 
 PERIOD = 0.05  # of the zeros before configure, s
 LEAST_GAP = 0.005  # a flood of commands is answered at the ticks, s
@@ -177,7 +177,7 @@ class SafetyGate(ModuleNode):
 
 def main(args=None) -> int:
     """Runs the gate until SIGINT or SIGTERM; zeros before it ends, whatever ends it."""
-    ended, scheduling = [], raise_priority()
+    ended, apart = [], stand_apart()
     # rclpy's own handlers would close the context, and with it the way to send the last zeros.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -186,7 +186,7 @@ def main(args=None) -> int:
     try:
         executor = SingleThreadedExecutor()
         executor.add_node(gate := SafetyGate())
-        gate.get_logger().info(f"scheduling: {scheduling}")
+        gate.get_logger().info(apart)
         while not ended:
             executor.spin_once(timeout_sec=PERIOD)
     finally:
