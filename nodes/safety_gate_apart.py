@@ -1,7 +1,8 @@
 """What keeps the gate apart from everybody else's troubles: real-time scheduling, and no memory shared with them.
 
 Fast DDS's shared-memory transport takes locks that lie in memory shared with the receiver: a process that is frozen (SIGSTOP, a
-debugger) at the wrong moment can keep others from sending to it. The gate talks through sockets alone.
+debugger) at the wrong moment keeps others from sending until it goes on. So the gate talks through sockets alone, except where
+the middleware does not let it: with ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST rmw_fastrtps always adds shared memory.
 """
 
 from __future__ import annotations
@@ -25,13 +26,18 @@ def stand_apart() -> str:
 
 
 def sockets_only() -> str:
-    """Turns the shared-memory transport off for this process.  A profile file of the user's own is left as it is, and said."""
+    """Turns the shared-memory transport off for this process, where that can be done; says what is so.
+
+    A profile file of the user's own is left as it is.
+    """
     for name in PROFILES:
         given = os.environ.get(name)
         if given and not _shipped(given):
             return f"as {name}={given} says; it should leave shared memory out"
         os.environ.pop(name, None)
     os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
+    if os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST":
+        return "UDPv4 and shared memory (because of ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST)"
     return "UDPv4"
 
 
