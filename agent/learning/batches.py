@@ -12,8 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from objective_agent.learning import people
 from objective_agent.learning.windows import Sequences
 from objective_agent.perception.jepa_network import BEAMS, IMAGE_SIZE, SCANS, SECTORS, encoder_inputs
+
+PEOPLE_SECTORS = 12
+"""Directions in which the auxiliary label tells people apart."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,9 @@ class Batch:
     clearance: Tensor
     """[H + 1, n] m, NaN unknown."""
     people: Tensor
-    """[H + 1, n] m, NaN unknown."""
+    """[H + 1, n] m, gap to the nearest person known at the start; NaN unknown."""
+    people_sectors: Tensor
+    """[H + 1, n, 12] how near they are in each direction (people.sectors)."""
     ranges: Tensor
     """[(1 + S) n, 180] m, NaN unknown; what the lidar saw, hidden from the encoder or not."""
     worlds: np.ndarray
@@ -61,6 +67,8 @@ class Hiding:
     motion: float = 0.05
     past: float = 0.1
     target_camera: float = 0.0
+    target_lidar: float = 0.0
+    """Share of the windows without lidar whose targets have none either: what the camera says must be predictable, too."""
     beams: float = 0.0
     """Share of single beams that are unknown, for half of the windows."""
     mirror: bool = False
@@ -82,6 +90,7 @@ def make_batch(
     if hiding is not None:
         hide(frames, len(starts), hiding, random)
     before = np.nan_to_num(data.take("motion", starts)[:, -2:, 2:]).mean(1)
+    gap, places = data.people(rows)
     batch = Batch(
         frames=frames,
         offsets=torch.from_numpy(np.asarray(offsets, np.int64)),
@@ -90,7 +99,8 @@ def make_batch(
         actions=torch.from_numpy(data.take("action", rows[:-1]).astype(np.float32)).transpose(0, 1),
         before=torch.from_numpy(before.astype(np.float32)),
         clearance=torch.from_numpy(data.take("clearance", rows).astype(np.float32)),
-        people=torch.from_numpy(data.take("people", rows).astype(np.float32)),
+        people=torch.from_numpy(gap),
+        people_sectors=torch.from_numpy(people.sectors(places, PEOPLE_SECTORS)),
         ranges=scans,
         worlds=data.world[starts],
     )
@@ -111,6 +121,7 @@ def mirror(batch: Batch, chosen: Tensor) -> None:
     batch.velocities[:, chosen, 1] *= -1
     batch.actions[chosen, :, 1] *= -1
     batch.before[chosen, 1] *= -1
+    batch.people_sectors[:, chosen] = batch.people_sectors[:, chosen].flip(-1).roll(1, -1)
 
 
 def mirrored(ranges: Tensor) -> Tensor:
@@ -149,6 +160,9 @@ def hide(frames: dict[str, Tensor], count: int, hiding: Hiding, random: np.rando
         blind = torch.from_numpy(random.random((len(frames["ranges"]), SCANS, BEAMS)) < hiding.beams)
         blind &= torch.from_numpy(random.random(len(blind)) < 0.5)[:, None, None]
         frames["ranges"][blind] = torch.nan
+    repeats = len(frames["has_scan"]) // count - 1
+    blinded = no_lidar & torch.from_numpy(random.random(count) < hiding.target_lidar)
+    frames["has_scan"][count:] &= ~(blinded.repeat(repeats) & frames["has_image"][count:])
     targets = frames["has_image"][count:]
     targets &= ~(torch.from_numpy(random.random(len(targets)) < hiding.target_camera) & frames["has_scan"][count:])
 

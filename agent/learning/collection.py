@@ -30,7 +30,7 @@ from objective_agent.simulation.world import World
 from objective_agent.types import Command, Image, InputError, Odometry, Scan
 
 MIX = "mix"
-SHARES = {"apartment": 0.45, "apartment_people": 0.30, "apartment_slip": 0.25}
+SHARES = {"apartment": 0.40, "apartment_people": 0.35, "apartment_slip": 0.25}
 BOTH = 0.2
 """Share of the mixture's people episodes that have slip as well."""
 

@@ -29,7 +29,7 @@ from objective_agent.learning.rows import COLUMNS, segment_rows
 from objective_agent.learning.workers import start_worker
 from objective_agent.types import InputError
 
-SCHEMA = 1
+SCHEMA = 2
 HELD_OUT = 0.12
 """Share of the worlds that never train."""
 

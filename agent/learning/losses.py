@@ -4,6 +4,7 @@
     relative    the pose between two moments, from their representations alone: without it the slow features of a constant scene
                 win (plain inverse dynamics would be trivial here, where the commands are an input)
     motion, velocity, clearance, people    the read-outs, on PREDICTED representations, because that is what planning hears
+    whereabouts in which direction people are how near, on predicted representations: a distance alone is a poor teacher
     ranges      the lidar's sectors from the present representation, also where the lidar was hidden
 
 Labels that are NaN are not known and count for nothing.  Every function returns a scalar, except where it says otherwise.
@@ -81,6 +82,13 @@ def distance(predicted: tuple[Tensor, Tensor], found: Tensor, near: float, beta:
     huber = functional.smooth_l1_loss(mean, found, beta=beta, reduction="none")
     pinball = torch.maximum(QUANTILE * (found - quantile), (1 - QUANTILE) * (quantile - found))
     return mean_where(huber + pinball, known, emphasis)
+
+
+def whereabouts(predicted: Tensor, found: Tensor, gap: Tensor, weight: Tensor) -> Tensor:
+    """`predicted` [K, H + 1, n, S] against `found` [H + 1, n, S]; where `gap` [H + 1, n] is NaN nothing is known."""
+    known = ~torch.isnan(gap)
+    error = 20 * functional.smooth_l1_loss(predicted, found.expand_as(predicted), reduction="none", beta=0.1).mean(-1)
+    return mean_where(error, known.expand_as(error), weight)
 
 
 def ranges(mean: Tensor, log_scale: Tensor, log_range: Tensor) -> Tensor:

@@ -20,10 +20,12 @@ from objective_agent.world_model.readouts import CLEARANCE_LIMIT, PEOPLE_LIMIT, 
 
 VIEWS = {
     "all": Hiding(0.0, 0.0, 0.0, 0.0),
-    "lidar": Hiding(0.0, 1.0, 0.0, 0.0),
-    "camera": Hiding(1.0, 0.0, 0.0, 0.0),
+    "lidar": Hiding(0.0, 1.0, 0.0, 0.0, target_camera=1.0),
+    "camera": Hiding(1.0, 0.0, 0.0, 0.0, target_lidar=1.0),
 }
 STEPS = (1, 5, 10)
+SURPRISE_STEP, SURPRISE_SHARE = 3, 0.995
+"""Unusual: an error of the representation predicted for this step that exceeds the world's median by more than this share do."""
 CHUNK = 256
 
 
@@ -105,6 +107,28 @@ def evaluate(
                 some = {name: values[..., conditions == condition] for name, values in part.items()}
                 found["conditions"][str(condition)] = _figures(some, margin, settings)
     return found
+
+
+@torch.inference_mode()
+def surprise_level(model: JepaModel, data: Sequences, starts: np.ndarray) -> float:
+    """The excess over a world's median of the error of a predicted representation that only 0.5 % of windows exceed.
+
+    Root mean square over the features, the prediction being the heads' mean as in `surprise.py`; the largest over the views.
+    """
+    levels = []
+    for view in available_views(data):
+        excess = []
+        for begin in range(0, len(starts), CHUNK):
+            rows = starts[begin : begin + CHUNK]
+            batch = make_batch(data, rows, SURPRISE_STEP, np.array([SURPRISE_STEP]), VIEWS[view], generator(0, begin))
+            start, came = model.encode(batch)
+            expected = model.predictor.imagine(start, batch.actions, model.predictor.shape.heads)[:, -1].mean(0)
+            excess.append(((expected - came) ** 2).mean(-1).sqrt().numpy())
+        errors, worlds = np.concatenate(excess), data.world[starts]
+        for world in np.unique(worlds):
+            errors[worlds == world] -= np.median(errors[worlds == world])
+        levels.append(float(np.quantile(errors, SURPRISE_SHARE)))
+    return round(max(levels), 4)
 
 
 def available_views(data: Sequences) -> list[str]:

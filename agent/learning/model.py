@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from objective_agent.config import NonNegative, Strict
 from objective_agent.learning import losses
-from objective_agent.learning.batches import Batch
+from objective_agent.learning.batches import PEOPLE_SECTORS, Batch
 from objective_agent.learning.regularizers import regularize
 from objective_agent.perception.jepa_network import EncoderNetwork, EncoderShape
 from objective_agent.world_model.jepa_network import PredictorNetwork, PredictorShape
@@ -31,6 +31,7 @@ class LossWeights(Strict):
     velocity: NonNegative = 0.1
     clearance: NonNegative = 2.0
     people: NonNegative = 1.0
+    whereabouts: NonNegative = 1.0
     ranges: NonNegative = 0.3
 
 
@@ -48,6 +49,7 @@ class JepaModel(nn.Module):
         super().__init__()
         self.encoder = EncoderNetwork(encoder)
         self.predictor = PredictorNetwork(predictor)
+        self.whereabouts_head = nn.Sequential(nn.Linear(encoder.features, 128), nn.ReLU(), nn.Linear(128, PEOPLE_SECTORS))
         self.relative_head = nn.Sequential(nn.Linear(2 * encoder.features, 192), nn.ReLU(), nn.Linear(192, 4))
 
     def encode(self, batch: Batch, bfloat16: bool = False) -> Tensor:
@@ -85,6 +87,7 @@ class JepaModel(nn.Module):
                 "path": losses.motion(path, ended, losses.PATH_UNIT, weight),
                 "velocity": losses.velocity(velocities, batch.velocities[1:], weight),
                 **both,
+                "whereabouts": losses.whereabouts(self.whereabouts_head(states), batch.people_sectors, batch.people, weight),
                 "ranges": losses.ranges(*self.encoder.ranges(flat), batch.log_ranges),
             },
             representations=flat.detach(),

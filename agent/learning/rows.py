@@ -12,6 +12,7 @@ from collections import Counter
 import numpy as np
 
 from objective_agent.config import PerceptionParameters
+from objective_agent.learning import people as persons
 from objective_agent.learning.bags import Segment
 from objective_agent.learning.messages import People, Truth
 from objective_agent.perception.image import SIZE, canonical_image
@@ -36,11 +37,12 @@ COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
     "motion": (np.float32, (SLOTS, 4)),
     "clearance": (np.float32, ()),
     "people": (np.float32, ()),
+    "people_places": (np.float32, (persons.MOST, 3)),
+    "people_seen": (np.bool_, (persons.MOST,)),
 }
 """Column -> (type, shape of one row)."""
 
 CLEARANCE = (-0.1, 1.0)
-FARTHEST_PERSON = 3.0
 SNAP = 1e-3
 LABEL_AGE = 0.3
 """Older truth is not used for a label, s."""
@@ -81,7 +83,7 @@ def segment_rows(segment: Segment, parameters: PerceptionParameters, radius: flo
         row = observation_row(observation)
         row["action"] = mean_command(sent, stamp, stamp + dt)
         row["clearance"] = labels.clearance(stamp)
-        row["people"] = labels.people(stamp, observation.pose[0])
+        row |= labels.people(stamp, observation.pose[0], row["scan"])
         pieces[-1].append(row)
     for name, count in synchronizer.rejected.items():
         counts[name] += count
@@ -177,17 +179,21 @@ class Labels:
         pose[2] = before[2] + share * wrap_angle(float(after[2] - before[2]))
         return pose
 
-    def people(self, stamp: float, pose: np.ndarray) -> float:
-        """Gap between the body and the nearest person at `stamp`, clipped; NaN where nobody was recorded."""
-        if not len(self._people):
-            return np.nan
-        index = int(np.searchsorted(self._people_stamps, stamp))
-        pair = [i for i in (index - 1, index) if 0 <= i < len(self._people)]
-        if min(abs(self._people_stamps[i] - stamp) for i in pair) > LABEL_AGE:
-            return np.nan
-        gaps = self._places(pair, stamp)[:, :2] - self._true_place(stamp, pose)
-        near = np.hypot(*gaps.T) - self._places(pair, stamp)[:, 2] - self.radius
-        return float(min(near.min(), FARTHEST_PERSON))
+    def people(self, stamp: float, pose: np.ndarray, ranges: np.ndarray) -> dict[str, np.ndarray]:
+        """Columns about people at `stamp`: gap to the nearest (NaN: nobody was recorded), where each one is, who is seen."""
+        places = np.full((persons.MOST, 3), np.nan)
+        if len(self._people):
+            index = int(np.searchsorted(self._people_stamps, stamp))
+            pair = [i for i in (index - 1, index) if 0 <= i < len(self._people)]
+            if min(abs(self._people_stamps[i] - stamp) for i in pair) <= LABEL_AGE:
+                places = persons.places(self._places(pair, stamp), self._true_pose(stamp, pose), self.radius)
+        there = ~np.isnan(places[:, 2])
+        gap = min(places[there, 2].min(), persons.FARTHEST) if there.any() else np.nan
+        return {
+            "people": np.asarray(gap),
+            "people_places": places,
+            "people_seen": persons.visible(places, ranges, self.radius),
+        }
 
     def _places(self, pair: list[int], stamp: float) -> np.ndarray:
         """People [n, 3] at `stamp`, between two messages when both know the same number of people."""
@@ -197,16 +203,18 @@ class Labels:
         share = np.clip((stamp - first.stamp) / (last.stamp - first.stamp), 0, 1)
         return first.places + share * (last.places - first.places)
 
-    def _true_place(self, stamp: float, pose: np.ndarray) -> np.ndarray:
+    def _true_pose(self, stamp: float, pose: np.ndarray) -> np.ndarray:
         """Where the robot was in the world; odometry's word where the truth was not recorded."""
         if not len(self._truth):
-            return np.asarray(pose[:2], float)
+            return np.asarray(pose, float)
         index = int(np.clip(np.searchsorted(self._truth_stamps, stamp), 1, max(len(self._truth) - 1, 1)))
         if len(self._truth) == 1:
-            return np.asarray(self._truth[0].pose[:2], float)
+            return np.asarray(self._truth[0].pose, float)
         before, after = self._truth[index - 1], self._truth[index]
         share = np.clip((stamp - before.stamp) / (after.stamp - before.stamp), 0, 1)
-        return np.asarray(before.pose[:2] + share * (after.pose[:2] - before.pose[:2]), float)
+        between = np.asarray(before.pose, float) + share * (np.asarray(after.pose, float) - np.asarray(before.pose, float))
+        between[2] = before.pose[2] + share * wrap_angle(float(after.pose[2] - before.pose[2]))
+        return between
 
 
 __all__ = ["COLUMNS", "Labels", "observation_row", "segment_rows"]

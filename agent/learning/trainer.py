@@ -61,6 +61,7 @@ class TrainingConfig(Strict):
     hide_lidar: float = Field(0.35, ge=0, le=1, description="share of windows that start without lidar")
     hide_camera: float = Field(0.35, ge=0, le=1, description="share of windows that start without camera")
     hide_target_camera: float = Field(0.5, ge=0, le=1, description="share of target frames without camera: saves time")
+    hide_target_lidar: float = Field(0.3, ge=0, le=1, description="share of windows without lidar whose targets lack it too")
     hide_beams: float = Field(0.1, ge=0, le=1, description="share of single lidar beams hidden in half of the frames")
     mirror: bool = Field(True, description="every second window is seen in a mirror")
     steps: int | None = Field(None, ge=1, description="length of the training, steps; this or minutes")
@@ -176,6 +177,7 @@ class Trainer:
         config = self.config
         margin = metrics.calibrate(self.model, self.data, self._some("calibration", 4096), config.horizon, config.calibration)
         test = self._some("test", 4096)
+        surprise = metrics.surprise_level(self.model, self.data, self._some("calibration", 4096))
         figures = metrics.evaluate(self.model, self.data, test, config.horizon, margin, config.calibration)
         worlds = {split: len(self.data.worlds(split)) for split in self.starts}
         return write_model(
@@ -196,7 +198,7 @@ class Trainer:
                 "protocol": "held-out worlds: calibration on one half, metrics on the other; recorded commands, mean of the "
                 "heads; *_near: labels below calibration.*_near; analytic: unicycle with the nominal limits and delay",
                 "metrics": figures,
-                "calibration": {**config.calibration.model_dump(), "margins": margin},
+                "calibration": {**config.calibration.model_dump(), "margins": margin, "surprise": surprise},
             },
         )
 
@@ -211,6 +213,7 @@ class Trainer:
             config.hide_lidar,
             config.hide_camera,
             target_camera=config.hide_target_camera,
+            target_lidar=config.hide_target_lidar,
             beams=config.hide_beams,
             mirror=config.mirror,
         )

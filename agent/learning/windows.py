@@ -11,10 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from objective_agent.learning import people
 from objective_agent.learning.dataset import Dataset
-from objective_agent.learning.rows import FARTHEST_PERSON
 
 SPLITS = ("train", "calibration", "test")
+
+SEEN_BEFORE = 2
+"""Steps before a window in which somebody seen is still known."""
 
 
 class Sequences:
@@ -63,14 +66,24 @@ class Sequences:
         return training if split == "train" else np.sort(halves[split])
 
     def take(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """`rows` (any shape) of a column, in memory; where a recording says that nobody was there, people are farthest away."""
+        """`rows` (any shape) of a column, in memory."""
         column = self.columns[name]
-        values = np.asarray(column[rows.ravel()]).reshape(*rows.shape, *column.shape[1:])
-        if name == "people":
-            values = np.where(
-                np.isnan(values) & self._nobody[np.asarray(self.columns["episode"])[rows]], FARTHEST_PERSON, values
-            )
-        return values
+        return np.asarray(column[rows.ravel()]).reshape(*rows.shape, *column.shape[1:])
+
+    def people(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(gap to the nearest known person [S, n], places of the known people [S, n, P, 3]) in windows `rows` [S, n].
+
+        Known is who was seen in the first row or the two before it.  Gaps are NaN where the recording says nothing about
+        people, and people.FARTHEST where it says that nobody is there.
+        """
+        first = rows[0]
+        seen = np.zeros((len(first), people.MOST), bool)
+        for past in range(SEEN_BEFORE + 1):
+            at = self.past(first, past)
+            seen |= (at >= 0)[:, None] & self.take("people_seen", np.maximum(at, 0))
+        places = people.known_places(self.take("people_places", rows), seen)
+        told = ~np.isnan(self.take("people", rows)) | self._nobody[np.asarray(self.columns["episode"])[rows]]
+        return np.where(told, people.nearest(places), np.nan).astype(np.float32), places.astype(np.float32)
 
     def past(self, rows: np.ndarray, steps: int) -> np.ndarray:
         """The row `steps` before each of `rows`, or -1 where the episode (or a gap) begins later."""

@@ -28,7 +28,7 @@ PEOPLE, SPEEDS, RESTLESS = 3, (0.3, 1.0), 0.25
 ROOM = 0.30
 """Distance from the walls that people keep with their middle, m."""
 
-AWAY, NEAR, LEG = 1.2, 1.5, (1.0, 5.0)
+AWAY, NEAR, LEG = 1.2, 1.0, (1.0, 5.0)
 """People begin at least AWAY from the robot and mostly walk within NEAR of its line to the goal, in legs this long, m."""
 
 

@@ -18,7 +18,7 @@ DEFAULT_SPEED = 0.6
 SIDEWAYS = 0.15  # room that a person wants beside itself, m
 SLOWEST = 0.3  # of the paces a restless person takes, m/s
 STANDS = (0.3, 2.5)  # how long a restless person stands, s
-CAREFUL = 0.5  # share of its ways on which a restless person looks out for the robot
+CAREFUL = 0.2  # share of its ways on which a restless person looks out for the robot
 TOUCH = 0.02  # gap at which a restless person notices the robot in any case, m
 
 

@@ -138,7 +138,7 @@ def test_an_episode_recorded_without_people_says_that_they_are_far_and_others_sa
     meta = json.loads((copy / "meta.json").read_text())
     meta["episodes"][0]["people"] = 0
     (copy / "meta.json").write_text(json.dumps(meta))
-    found = Sequences(copy).take("people", np.array([[5, 45]]))
+    found, _ = Sequences(copy).people(np.array([[5, 45]]))
     assert found[0, 0] == 3.0 and np.isnan(found[0, 1])
 
 

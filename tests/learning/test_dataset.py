@@ -217,7 +217,12 @@ def test_more_processes_make_the_same_data(bag, tmp_path):
         rewrite(tmp_path / f"{name}.mcap", everything(bag))
     one = build([tmp_path], tmp_path / "one")
     two = build([tmp_path], tmp_path / "two", jobs=2)
-    assert all(np.array_equal(one.columns[name], two.columns[name], equal_nan=name in ("scan", "people")) for name in COLUMNS)
+    assert all(
+        np.array_equal(
+            one.columns[name], two.columns[name], equal_nan="seen" not in name and one.columns[name].dtype.kind == "f"
+        )
+        for name in COLUMNS
+    )
 
 
 @pytest.mark.parametrize("harm", ["cut", "missing", "meta", "schema"])

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from objective_agent.learning import people
+from objective_agent.learning.dataset import SCHEMA
+
 RADIUS, DT, SUB = 0.18, 0.2, 20
 
 
@@ -63,6 +66,8 @@ def write_toy_data(folder: Path, episodes: int = 60, steps: int = 40, seed: int 
         "world": index // steps,
         "scan_pose": arrays["pose"],
         "people": np.full(len(index), np.nan, np.float32),
+        "people_places": np.full((len(index), people.MOST, 3), np.nan, np.float32),
+        "people_seen": np.zeros((len(index), people.MOST), bool),
         "has_image": np.ones(len(index), bool),
         "has_scan": np.ones(len(index), bool),
     }
@@ -71,7 +76,7 @@ def write_toy_data(folder: Path, episodes: int = 60, steps: int = 40, seed: int 
         np.save(folder / f"{name}.npy", value)
     held = [world for world in range(episodes) if world % 5 == 0]
     training = [world for world in range(episodes) if world % 5]
-    meta = {"schema": 1, "dt": DT, "split": {"train": training, "val": held}, "rows": len(index)}
+    meta = {"schema": SCHEMA, "dt": DT, "split": {"train": training, "val": held}, "rows": len(index)}
     meta["episodes"] = [{"condition": "slip" if gain[number] < 0.95 else "plain"} for number in range(episodes)]
     meta["worlds"] = [f"room_{number}" for number in range(episodes)]
     (folder / "meta.json").write_text(json.dumps(meta))
