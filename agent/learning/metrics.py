@@ -25,7 +25,7 @@ VIEWS = {
 }
 STEPS = (1, 5, 10)
 SURPRISE_STEP, SURPRISE_SHARE = 3, 0.995
-"""Unusual: an error of the representation predicted for this step that exceeds the world's median by more than this share do."""
+"""Unusual: an error of the representation predicted for this step that exceeds a world's median by more than this share."""
 CHUNK = 256
 
 

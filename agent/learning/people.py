@@ -64,7 +64,7 @@ def nearest(places: np.ndarray) -> np.ndarray:
 
 
 def sectors(places: np.ndarray, count: int, sharpness: float = 6.0) -> np.ndarray:
-    """How near people at `places` [..., P, 3] are in each of `count` directions [..., count]: 1 at the body, 0 from FARTHEST on.
+    """How near people at `places` [..., P, 3] are in each of `count` directions [..., count]: 1 at the body, 0 from FARTHEST.
 
     Sector s looks at s 2 pi / count from straight ahead; a person fades with exp(sharpness (cos - 1)) of the angle to it.
     """
