@@ -17,6 +17,10 @@ from objective_agent.simulation.parameters import SimulationParameters
 from objective_agent.types import InputError
 
 PREFIX = "robot/"
+PANEL = f"{PREFIX}panel"
+"""Body of the wall that can appear (`panel.py`)."""
+PANEL_SIZE = (0.06, 1.0, 1.4)
+"""Its thickness, width and height, m."""
 
 # All collision bits set: the robot touches every geom that touches anything, whatever bits the world file uses.
 ROBOT = """<mujoco>
@@ -96,6 +100,7 @@ def compose(xml: str, where: str, robot: RobotParameters, simulation: Simulation
     half = (simulation.robot_height - simulation.ground_clearance) / 2
     text = ROBOT.format(radius=robot.radius, half=half, middle=simulation.ground_clearance + half, mass=simulation.mass)
     child = mujoco.MjSpec.from_string(text)
+    add_panel(spec)
     spec.worldbody.add_frame().attach_body(child.body("base_link"), PREFIX, "")
     option = spec.option
     option.timestep = simulation.timestep
@@ -123,6 +128,16 @@ def upward_planes(model: mujoco.MjModel) -> np.ndarray:
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     return (model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE) & (data.geom_xmat[:, 8] > 0.9)
+
+
+def add_panel(spec: mujoco.MjSpec) -> None:
+    """The wall that can appear, far below the floor."""
+    body = spec.worldbody.add_body()
+    body.name, body.mocap, body.pos = PANEL, True, [0, 0, -100]
+    geom = body.add_geom()
+    geom.name, geom.type, geom.size = PANEL, mujoco.mjtGeom.mjGEOM_BOX, [side / 2 for side in PANEL_SIZE]
+    geom.rgba = [0.8, 0.25, 0.25, 1]
+    geom.contype = geom.conaffinity = 1
 
 
 def add_floor(spec: mujoco.MjSpec) -> None:

@@ -13,6 +13,7 @@ is read for scoring alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -95,12 +96,14 @@ def run_episode(
     period: float,
     delay: float,
     camera: bool = False,
+    each: Callable[[float, RobotSimulation], None] | None = None,
 ) -> Outcome:
     """Runs `episode` to its end: success, or 60 simulated seconds.  Contacts are counted and end nothing.
 
     The controller gets the episode without its hidden parts, and scans only where the episode's condition gives them.
 
     `gate` None sends the controller's commands straight to the robot.  `period` and `delay` (0 <= delay < period) in seconds.
+    `each(now, simulation)` is called before every decision: for events, and for measurements that no controller takes part in.
     """
     simulation = RobotSimulation(episode.world, robot, seed=episode.seed, camera=camera, slip=episode.slip)
     simulation.reset(start=episode.start)
@@ -110,6 +113,8 @@ def run_episode(
         if loop.advance(k * period - loop.now):
             break
         loop.tick()
+        if each is not None:
+            each(loop.now, simulation)
         v, w = controller.act(loop.now)
         decided = loop.now
         if delay and loop.advance(delay):
