@@ -212,7 +212,7 @@ class RobotSimulation:
             data.mocap_pos[mocap, :2] = walk.x, walk.y
 
     def raise_wall(self, distance: float) -> None:
-        """A wall appears across the robot's way, `distance` m ahead of its middle.  InputError where there is no room for it."""
+        """A wall appears across the robot's way, `distance` m ahead of its middle.  InputError where there is no room."""
         self.panel.raise_ahead(self._pose(), self._v, distance)
 
     def lower_wall(self) -> None:
