@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
+import logging
 import multiprocessing
 import os
 import platform
@@ -18,10 +20,12 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 from objective_agent.types import ConfigurationError, InputError, ObjectiveAgentError
 
+logger = logging.getLogger(__name__)
 HELP = "success rate, collisions and planning times on a task's published protocol"
 EXAMPLE = "objective-agent evaluate --task apartment --episodes 100 --seed 1 --jobs 2 --json result.json"
 BASELINE_NAMES = ("zero", "random", "straight_line", "map_pursuit")
@@ -48,6 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help=f"the agent less one thing: all, none, or some of {','.join(ROW_NAMES)} (default: agent_without_gate)",
     )
+    promises = "follow every 20th plan in a copy of the simulation: what became of what it promised (a tenth slower)"
+    parser.add_argument("--promises", action="store_true", help=promises)
+    part = "run only these controllers now (agent, rows, baselines); a later --resume without it runs the others"
+    parser.add_argument("--part", metavar="LIST", help=part)
     parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes; the result does not depend on N")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run of the same protocol")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the result here")
@@ -57,13 +65,18 @@ def main(args: argparse.Namespace) -> int:
     if args.resume and args.json is None:
         raise InputError("--resume needs --json OUT: that run's OUT.partial.jsonl is what is gone on with")
     protocol, model = make_protocol(args)
-    partial = Partial(args.json, protocol.digest(), args.resume)
-    missing = [index for index in range(args.episodes) if index not in partial.records]
-    done = len(partial.records.keys() & set(range(args.episodes)))
-    with partial, _progress(args.episodes, done) as report:
+    if protocol.part and args.json is None:
+        raise InputError("--part needs --json OUT: OUT.partial.jsonl is what a later --resume ends")
+    partial = Partial(args.json, protocol.digest(), args.resume, model)
+    known = {index: partial.records.get(index) for index in range(args.episodes)}
+    missing = [(index, record) for index, record in known.items() if protocol.missing(record)]
+    with partial, _progress(args.episodes, args.episodes - len(missing)) as report:
         for record in run_all(protocol, missing, args.jobs):
             partial.append(record)
             report(record)
+    if protocol.part:
+        logger.info("%s: ran %s; --resume without --part runs the rest", partial.path, ", ".join(protocol.part))
+        return 0
     from objective_agent.simulation.evaluation import summarize
 
     records = [partial.records[index] for index in range(args.episodes)]
@@ -80,6 +93,7 @@ def make_protocol(args: argparse.Namespace):
     from objective_agent import plugins
     from objective_agent.agent import Agent
     from objective_agent.config import PluginSpec, Task
+    from objective_agent.learning.promises import EVERY
     from objective_agent.simulation.evaluation import Protocol
     from objective_agent.simulation.tasks import make_task
     from objective_agent.simulation.world import World
@@ -97,7 +111,11 @@ def make_protocol(args: argparse.Namespace):
     agent = Agent(parameters)
     agent.planner.prepare(agent.configurator.configure(Task(), {}))
     baselines, rows = _names("--baselines", args.baselines, BASELINE_NAMES), _names("--rows", args.rows, ROW_NAMES)
-    return Protocol(task, args.seed, parameters, gate, baselines, world, rows), agent.planner.world_model.model
+    every = EVERY if args.promises else 0
+    protocol = Protocol(task, args.seed, parameters, gate, baselines, world, rows, every)
+    if args.part:
+        protocol = replace(protocol, part=_names("--part", args.part, protocol.controllers))
+    return protocol, agent.planner.world_model.model
 
 
 def with_model(parameters, folder: str):
@@ -133,24 +151,24 @@ def load(path: str | None, default: str = "sim.yaml"):
     return parameters, validate(GateParameters, known, f"{path}: safety_gate")
 
 
-def run_all(protocol, indices: list[int], jobs: int) -> Iterator[dict]:
-    """The records of the episodes `indices`, in the order in which they are finished."""
-    if not indices:
+def run_all(protocol, episodes: list[tuple[int, dict | None]], jobs: int) -> Iterator[dict]:
+    """The records of `episodes` (index, what is known of it already), in the order in which they are finished."""
+    if not episodes:
         return
     if jobs == 1:
         from objective_agent.simulation.evaluation import Evaluator
 
         evaluator = Evaluator(protocol)
-        yield from map(evaluator.run, indices)
+        yield from itertools.starmap(evaluator.run, episodes)
         return
     context = multiprocessing.get_context("spawn")
-    jobs = min(jobs, len(indices))
+    jobs = min(jobs, len(episodes))
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(protocol,))
     try:
-        queue, running = iter(indices), set()
+        queue, running = iter(episodes), set()
         while True:
-            while len(running) < 2 * jobs and (index := next(queue, None)) is not None:
-                running.add(pool.submit(_run_in_worker, index))
+            while len(running) < 2 * jobs and (episode := next(queue, None)) is not None:
+                running.add(pool.submit(_run_in_worker, *episode))
             if not running:
                 break
             finished, running = wait(running, return_when=FIRST_COMPLETED)
@@ -183,14 +201,14 @@ def _start_worker(protocol) -> None:
     _evaluator = Evaluator(protocol)
 
 
-def _run_in_worker(index: int) -> dict:
-    return _evaluator.run(index)
+def _run_in_worker(index: int, known: dict | None) -> dict:
+    return _evaluator.run(index, known)
 
 
 class Partial:
     """OUT.partial.jsonl: a header with the protocol's digest, then one record per line, on the disk before the next episode."""
 
-    def __init__(self, out: Path | None, digest: str, resume: bool):
+    def __init__(self, out: Path | None, digest: str, resume: bool, model: str = ""):
         self.path = None if out is None else out.with_name(f"{out.name}.partial.jsonl")
         self.records: dict[int, dict] = {}
         self._file = None
@@ -203,6 +221,10 @@ class Partial:
         if found and found[0] != header:
             raise InputError(f"{self.path}: was made with other parameters or arguments; remove the file, or restore them")
         self.records = {record["index"]: record for record in found[1:]}
+        made = [record.get("models", {}).items() for record in found[1:]]
+        others = {sha for models in made for row, sha in models if row != "analytic"} - {model}
+        if others:
+            raise InputError(f"{self.path}: made with another model ({min(others)[:12]}...); remove the file, or restore that")
         # Written anew, so that a line cut off by a kill can't spoil the next one.
         _write(self.path, "\n".join(json.dumps(line) for line in [header, *self.records.values()]))
 
@@ -252,7 +274,7 @@ def _progress(total: int, done: int) -> Iterator[Callable[[dict], None]]:
 
         def report(record: dict) -> None:
             nonlocal reached, contacts, shown
-            row = record["rows"]["agent"]
+            row = record["rows"].get("agent") or next(iter(record["rows"].values()))
             reached, contacts, shown = reached + row["success"], contacts + row["contacts"], shown + 1
             progress.advance(bar)
             speed = progress.tasks[0].speed
@@ -288,6 +310,13 @@ def show(result: dict) -> None:
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no width to fit into
     console.print(table)
+    for name, kept in result.get("promises", {}).items():
+        low, high = kept["interval"] or (0.0, 1.0)
+        steps = ", ".join(f"{at}: {share:.1%}" for at, share in kept["by_step"].items() if share is not None)
+        console.print(
+            f"promises of selected plans, {name}: {kept['kept'] or 0:.1%} of {kept['steps']} near steps kept "
+            f"({low:.1%} - {high:.1%}), by step {steps}; at least 95 % in {kept['episodes_kept'] or 0:.1%} of {kept['episodes']} episodes"
+        )
     planning = result["planning_ms"]
     console.print(
         f"without the gate: {result['collisions_without_gate']} collisions; "

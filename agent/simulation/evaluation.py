@@ -39,6 +39,22 @@ class Protocol:
     baselines: tuple[str, ...]
     world: World | None = None
     rows: tuple[str, ...] = (WITHOUT_GATE,)
+    promises: int = 0
+    """Every so many decisions the agent's plan is carried out in a copy, to see what became of its promises; 0: never."""
+    part: tuple[str, ...] = ()
+    """Controllers to run now, where not all of them; the result is the same however a run is divided."""
+
+    @property
+    def controllers(self) -> tuple[str, ...]:
+        """All rows of the result, the agent's first."""
+        return (AGENT, *self.rows, *self.baselines)
+
+    def missing(self, record: dict | None) -> tuple[str, ...]:
+        """The controllers that `record` of an episode still lacks, of those to run now."""
+        known = record["rows"] if record else {}
+        names = [name for name in self.controllers if name not in known and (not self.part or name in self.part)]
+        needs_agent = "shuffled" in names and AGENT not in names
+        return (AGENT, *names) if needs_agent else tuple(names)
 
     @property
     def period(self) -> float:
@@ -53,6 +69,7 @@ class Protocol:
     def digest(self) -> str:
         """sha256 over the parameters, the gate's, the protocol's constants and the world."""
         rows = {} if self.rows == (WITHOUT_GATE,) else {"rows": self.rows}
+        rows |= {"promises": self.promises} if self.promises else {}
         text = json.dumps(
             rows
             | {
@@ -99,7 +116,7 @@ class AgentController:
 
     def act(self, now: float) -> tuple[float, float]:
         begun = time.perf_counter()
-        decision = self.agent.step(now, now, latency=self.delay)
+        decision = self.decision = self.agent.step(now, now, latency=self.delay)
         seconds = time.perf_counter() - begun
         self.decisions += 1
         if decision.state is not None and decision.state.points is not None:
@@ -139,25 +156,35 @@ class Evaluator:
         self.protocol = protocol
         self.task = make_task(protocol.task, protocol.seed, protocol.parameters.robot, protocol.world)
 
-    def run(self, index: int) -> dict:
-        """The record of episode `index` under every controller; JSON values only."""
+    def run(self, index: int, known: dict | None = None) -> dict:
+        """The record of episode `index` under every controller to run now, added to the `known` one; JSON values only."""
         protocol, robot = self.protocol, self.protocol.parameters.robot
         begun = time.perf_counter()
         episode = self.task.episode(index)
-        rows, timing = {}, {}
+        rows, timing, models = {}, {}, {}
+        kept = {}
         seen: Sequence[Representation] = ()
-        for row in (AGENT, *protocol.rows):
+        missing = protocol.missing(known)
+        for row in (name for name in (AGENT, *protocol.rows) if name in missing):
             controller = AgentController(protocol.parameters, protocol.delay, row, seen)
             camera = controller.parameters.perception.encoder.plugin != "scan"
             gate = None if row == WITHOUT_GATE else protocol.gate
-            outcome = run_episode(episode, controller, robot, gate, protocol.period, protocol.delay, camera)
+            witness = self._witness(controller) if row == AGENT else None
+            outcome = run_episode(episode, controller, robot, gate, protocol.period, protocol.delay, camera, each=witness)
+            if witness is not None:
+                kept = {"promises": witness.record()}
             seen = controller.seen if row == AGENT else seen
             rows[row] = describe(outcome) | controller.notes()
             timing[row] = {"planning_ms": controller.planning_ms, "deadline_misses": controller.misses}
-        for row in protocol.baselines:
+            models[row] = controller.agent.planner.world_model.model
+        for row in (name for name in protocol.baselines if name in missing):
             outcome = run_episode(episode, BASELINES[row](robot), robot, protocol.gate, protocol.period, protocol.delay)
             rows[row] = describe(outcome)
         timing["seconds"] = round(time.perf_counter() - begun, 3)
+        if known is not None:
+            timing["seconds"] = round(timing["seconds"] + known["timing"]["seconds"], 3)
+            rows, timing, models = known["rows"] | rows, known["timing"] | timing, known["models"] | models
+            kept = {"promises": known["promises"]} | kept if "promises" in known else kept
         return {
             "index": index,
             "world": episode.world.name,
@@ -167,8 +194,17 @@ class Evaluator:
             "blocked": episode.blocked,
             "already_solved": episode.already_solved,
             "rows": rows,
+            "models": models,
             "timing": timing,
+            **kept,
         }
+
+    def _witness(self, controller: AgentController):
+        if not self.protocol.promises:
+            return None
+        from objective_agent.learning.promises import Witness
+
+        return Witness(controller, self.protocol.delay, self.protocol.parameters.robot.radius, self.protocol.promises)
 
 
 def describe(outcome: Outcome) -> dict:
@@ -249,8 +285,17 @@ def summarize(protocol: Protocol, records: Sequence[dict], model: str, hardware:
         "optimizer": protocol.parameters.actor.optimizer.plugin,
         "parameters_digest": protocol.digest(),
         "hardware": hardware,
+        **_promises(protocol, records),
         "per_episode": [_compact(record) for record in records],
     }
+
+
+def _promises(protocol: Protocol, records: Sequence[dict]) -> dict:
+    if not protocol.promises:
+        return {}
+    from objective_agent.learning.promises import summarize as kept
+
+    return {"promises": kept([record["promises"] for record in records])}
 
 
 def _row(records: Sequence[dict], name: str) -> dict:

@@ -145,6 +145,27 @@ def test_resume_refuses_another_protocol(tmp_path, world, capsys):
     assert "other parameters" in capsys.readouterr().err
 
 
+def test_a_run_divided_among_controllers_gives_the_same_result(tmp_path, world, capsys):
+    arguments = ("--world", world, "--episodes", 2, "--seed", 5, "--baselines", "zero,straight_line")
+    whole = run(tmp_path, "whole.json", *arguments)
+    command = ["evaluate", "--json", str(tmp_path / "out.json"), *map(str, arguments)]
+    assert main([*command, "--part", "straight_line"]) == 0 and not (tmp_path / "out.json").exists()
+    lines = [json.loads(line) for line in (tmp_path / "out.json.partial.jsonl").read_text().splitlines()[1:]]
+    assert [list(line["rows"]) for line in lines] == [["straight_line"]] * 2
+    assert main([*command, "--resume", "--part", "agent"]) == 0
+    assert without_timing(run(tmp_path, "out.json", *arguments, "--resume")) == without_timing(whole)
+    assert main(["evaluate", "--world", str(world), "--part", "agent"]) == 2 and "--json" in capsys.readouterr().err
+
+
+def test_resume_refuses_rows_of_another_model(tmp_path, world, capsys):
+    arguments = ("--world", world, "--episodes", 1, "--baselines", "none", "--part", "agent")
+    command = ["evaluate", "--json", str(tmp_path / "out.json"), *map(str, arguments)]
+    assert main(command) == 0
+    partial = tmp_path / "out.json.partial.jsonl"
+    partial.write_text(partial.read_text().replace("unicycle-v1", "0123456789abcdef"))
+    assert main([*command, "--resume"]) == 2 and "another model (0123456789ab" in capsys.readouterr().err
+
+
 BAD_PARAMETERS = "/**:\n  ros__parameters: {}\nactor:\n  ros__parameters: {horizon: -3}\n"
 
 
