@@ -231,6 +231,7 @@ class Trajectory:
     `actions` [B, N, H, A]; `poses` [B, N, K, H, 3] in odom at the END of each step; `velocities` [B, N, K, H, 2];
     `representations` [B, N, K, H, T, D] (may be an expanded view); `readouts` name -> [B, N, K, H]; `dt` seconds.
     `standing` name -> [B, 1, K, H]: what the same read-outs say, step by step, if the robot brakes and stands instead.
+    `start`: when the first step begins, s; None: at the state's stamp.
     """
 
     state: WorldState
@@ -241,6 +242,7 @@ class Trajectory:
     representations: Array | None = None
     readouts: Mapping[str, Array] = field(default_factory=dict)
     standing: Mapping[str, Array] = field(default_factory=dict)
+    start: float | None = None
 
 
 @dataclass(frozen=True)
@@ -289,6 +291,9 @@ class Plan:
     margin over futures and steps; `violation` [B].  `stop_reason`: converged | deadline | iterations.  `mode`: optimizer |
     policy | braking.  `poses` [B, K, H, 3] are the imagined futures of `actions`; `candidates` holds the last iteration's poses
     [B, N, H, 3] (first future) with `candidate_energy` [B, N], for looking only.
+
+    `promises`: read-out -> [B, H], the least over the futures of what the world model said of `actions`, as guardrails hear it;
+    step h is over `start` + (h + 1) `dt`.
     """
 
     actions: Array
@@ -308,3 +313,5 @@ class Plan:
     candidates: Array | None = None
     candidate_energy: Array | None = None
     candidate_feasible: Array | None = None
+    promises: Mapping[str, Array] = field(default_factory=dict)
+    start: float = 0.0

@@ -176,7 +176,8 @@ def _plan(
 ) -> Plan:
     feasible = _take(evaluation.feasible, index)
     index = torch.where(feasible, index, BRAKING)
-    poses = evaluation.trajectory.poses
+    imagined = evaluation.trajectory
+    poses = imagined.poses
 
     def chosen(values: Tensor) -> Tensor:
         return _take(values, index).cpu()
@@ -199,4 +200,6 @@ def _plan(
         candidates=poses[:, :, 0].cpu(),
         candidate_energy=evaluation.energy.cpu(),
         candidate_feasible=evaluation.feasible.cpu(),
+        promises={name: chosen(value.amin(2)) for name, value in imagined.readouts.items()},
+        start=problem.state.stamp if imagined.start is None else imagined.start,
     )

@@ -315,7 +315,8 @@ def show(result: dict) -> None:
         steps = ", ".join(f"{at}: {share:.1%}" for at, share in kept["by_step"].items() if share is not None)
         console.print(
             f"promises of selected plans, {name}: {kept['kept'] or 0:.1%} of {kept['steps']} near steps kept "
-            f"({low:.1%} - {high:.1%}), by step {steps}; at least 95 % in {kept['episodes_kept'] or 0:.1%} of {kept['episodes']} episodes"
+            f"({low:.1%} - {high:.1%}), by step {steps}; "
+            f"95 % or more in {kept['episodes_kept'] or 0:.1%} of {kept['episodes']} episodes"
         )
     planning = result["planning_ms"]
     console.print(

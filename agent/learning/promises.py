@@ -81,7 +81,7 @@ class Witness:
         self._count += 1
 
     def follow(self) -> None:
-        """Carries out the plan that was made at the moment that is waiting; call it once more at an episode's end."""
+        """Carries out the plan that was made at the moment that is waiting."""
         if self._waiting is None:
             return
         (now, copy), self._waiting = self._waiting, None
@@ -92,6 +92,11 @@ class Witness:
         found = carry_out(copy, plan, now + self.delay, self.radius, self._known(now, plan.dt))
         for name, promised in promised_by(plan, self.radius).items():
             self.promises.add(name, promised, found["people" if name == "people" else "clearance"])
+
+    def record(self) -> dict[str, dict[str, list]]:
+        """The episode's promises and what came of them, as JSON values; asked for at its end."""
+        self.follow()
+        return self.promises.record()
 
     def _known(self, now: float, dt: float) -> np.ndarray:
         """[MOST] whom a sweep has shown now or in the steps before."""
@@ -119,7 +124,7 @@ def promised_by(plan: Plan, radius: float) -> dict[str, np.ndarray]:
 def carry_out(
     simulation: RobotSimulation, plan: Plan, leaves: float, radius: float, known: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """What came of `plan` [H], "clearance" and "people", when each of its commands leaves for the robot in turn from `leaves` on.
+    """What came of `plan`, "clearance" and "people" [H], when its commands leave one by one, the first of them at `leaves`.
 
     `simulation` is used up.  Labels as in a data set: clearance of each step from the sweeps during it, and the gap at its end
     to the nearest of the `known` [MOST] people (default: all).
@@ -184,15 +189,16 @@ def visible_people(simulation: RobotSimulation, radius: float) -> np.ndarray:
 def steps_of(record: Mapping[str, Mapping[str, list]], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(promised, found, which count), all [plans, H], of one episode's record."""
     promised, found = (np.array(record[name][key], float) for key in ("promised", "found"))
-    return promised, found, (promised < NEAR) | (found < NEAR)
+    known = np.isfinite(promised) & np.isfinite(found)
+    return promised, found, known & ((promised < NEAR) | (found < NEAR))
 
 
 def summarize(records: Sequence[Mapping], seed: int = 0) -> dict[str, dict]:
     """Name -> how its promises were kept over the episodes' `records`.
 
-    `kept`: share of all steps that count, `interval`: of it, 95 %, by bootstrap over episodes; `kept_when_near`: the share where
-    the truth itself is near; `by_step`; `episodes_kept`: share of the episodes in which at least `WITHIN` of the steps kept it;
-    `over`: by how much it was broken where it was, and `under`: what it cost where it was not, medians and 95 %, m.
+    `kept`: share of all steps that count, `interval`: of it, 95 %, by bootstrap over episodes; `kept_when_near`: the share
+    where the truth itself is near; `by_step`; `episodes_kept`: share of the episodes in which at least `WITHIN` of the steps
+    kept it; `over`: by how much it was broken where it was, `under`: what was left where it was not, m (50 and 95 %).
     """
     found = {}
     for name in NAMES:

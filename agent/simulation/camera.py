@@ -6,6 +6,7 @@ grain that an encoder needs to see motion.  Depth is the distance along the opti
 
 from __future__ import annotations
 
+import copy
 import math
 
 import mujoco
@@ -41,6 +42,12 @@ class CameraSensor:
         self._distance = np.empty(count)
         self._geom = np.empty(count, np.int32)
         self._normal = np.zeros((count, 3))
+
+    def over(self, composed: Composed) -> CameraSensor:
+        """The same sensor in a copy of its simulation."""
+        other = copy.copy(self)  # buffers are shared: each reading fills them anew
+        other._composed = composed
+        return other
 
     def read(self, stamp: float, pose: tuple[float, float, float], rng: np.random.Generator) -> Image:
         """The frame seen from `pose`; geometry must be up to date (`mj_kinematics`)."""

@@ -96,25 +96,26 @@ def run_episode(
     period: float,
     delay: float,
     camera: bool = False,
-    each: Callable[[float, RobotSimulation], None] | None = None,
+    each: Callable[[float, RobotSimulation], bool | None] | None = None,
+    limit: float = TIME_LIMIT,
 ) -> Outcome:
-    """Runs `episode` to its end: success, or 60 simulated seconds.  Contacts are counted and end nothing.
+    """Runs `episode` to its end: success, or `limit` simulated seconds.  Contacts are counted and end nothing.
 
     The controller gets the episode without its hidden parts, and scans only where the episode's condition gives them.
 
     `gate` None sends the controller's commands straight to the robot.  `period` and `delay` (0 <= delay < period) in seconds.
-    `each(now, simulation)` is called before every decision: for events, and for measurements that no controller takes part in.
+    `each(now, simulation)` is called before every decision, for events and measurements; True ends the episode.
     """
     simulation = RobotSimulation(episode.world, robot, seed=episode.seed, camera=camera, slip=episode.slip)
     simulation.reset(start=episode.start)
     controller.reset(replace(episode, slip=NONE))
     loop = _Loop(simulation, controller, Gate(gate) if gate is not None else None, episode)
-    for k in range(1, round(TIME_LIMIT / period) + 1):
+    for k in range(1, round(limit / period) + 1):
         if loop.advance(k * period - loop.now):
             break
         loop.tick()
-        if each is not None:
-            each(loop.now, simulation)
+        if each is not None and each(loop.now, simulation):
+            break
         v, w = controller.act(loop.now)
         decided = loop.now
         if delay and loop.advance(delay):

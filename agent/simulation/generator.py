@@ -17,6 +17,9 @@ from objective_agent.types import InputError
 
 TRAIN_SEEDS = range(1_000_000)
 TEST_SEEDS = range(1_000_000, 1_100_000)
+CALIBRATION_SEEDS = range(1_100_000, 1_200_000)
+"""Apartments in which a trained model's margins are adjusted: neither training nor evaluation uses them."""
+
 MOST_ROOMS = 6
 WALL_HEIGHT = 2.5
 DOOR_HEIGHT = 2.05
@@ -40,11 +43,12 @@ def require_training_seeds(seeds: Iterable[int]) -> None:
 def generate_apartment(seed: int, rooms: int | None = None, people: int = 0) -> World:
     """The apartment of `seed`, with `rooms` rooms (1 to 6; None: drawn) and `people` walking through it.
 
-    The same call gives the same world.  Raises InputError for a seed outside TRAIN_SEEDS and TEST_SEEDS, or an impossible
+    The same call gives the same world.  Raises InputError for a seed that is in none of the three ranges, or an impossible
     number of rooms or people.
     """
-    if seed not in TRAIN_SEEDS and seed not in TEST_SEEDS:
-        raise InputError(f"seed {seed}: must be 0 to {TEST_SEEDS.stop - 1}; test apartments begin at {TEST_SEEDS.start}")
+    if not any(seed in seeds for seeds in (TRAIN_SEEDS, TEST_SEEDS, CALIBRATION_SEEDS)):
+        last = CALIBRATION_SEEDS.stop - 1
+        raise InputError(f"seed {seed}: must be 0 to {last}; test apartments begin at {TEST_SEEDS.start}")
     if rooms is not None and rooms not in range(1, MOST_ROOMS + 1):
         raise InputError(f"rooms = {rooms}: must be 1 to {MOST_ROOMS}")
     if people not in range(21):

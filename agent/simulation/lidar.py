@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import mujoco
@@ -24,6 +25,12 @@ class LidarSensor:
         self._directions = np.zeros((beams, 3))
         self._distance = np.empty(beams)
         self._geom = np.empty(beams, np.int32)
+
+    def over(self, composed: Composed) -> LidarSensor:
+        """The same sensor in a copy of its simulation."""
+        other = copy.copy(self)  # buffers are shared: each reading fills them anew
+        other._composed = composed
+        return other
 
     def read(self, stamp: float, pose: tuple[float, float, float], rng: np.random.Generator) -> Scan:
         """The sweep seen from `pose`; geometry must be up to date (`mj_kinematics`)."""

@@ -61,15 +61,18 @@ class ApartmentTask:
 
     pairs = None
 
-    def __init__(self, seed: int, robot: RobotParameters, condition: Condition = CONDITIONS["apartment"]):
-        self.seed, self.robot, self.condition, self.name = seed, robot, condition, condition.name
+    def __init__(
+        self, seed: int, robot: RobotParameters, condition: Condition = CONDITIONS["apartment"], numbers: range = TEST_SEEDS
+    ):
+        """`numbers`: seeds of the apartments that episodes are drawn from."""
+        self.seed, self.robot, self.condition, self.name, self.numbers = seed, robot, condition, condition.name, numbers
 
     def episode(self, index: int) -> Episode:
         """The episode number `index`, the same on every call."""
         random = np.random.default_rng([self.seed, index])
         skipped = 0
         for _ in range(ATTEMPTS):
-            number = TEST_SEEDS[int(random.integers(len(TEST_SEEDS)))]
+            number = self.numbers[int(random.integers(len(self.numbers)))]
             world = generate_apartment(number)
             found, solved = draw_pair(world, self.robot, random, blocked=bool(index % 2))
             skipped += solved

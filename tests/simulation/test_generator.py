@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from objective_agent.simulation import (
+    CALIBRATION_SEEDS,
     TEST_SEEDS,
     TRAIN_SEEDS,
     RobotSimulation,
@@ -87,6 +88,8 @@ def test_people_do_not_change_the_apartment_and_walk_in_free_space():
 
 def test_training_and_test_seeds_are_disjoint_and_mixing_is_refused():
     assert not set(TRAIN_SEEDS) & set(TEST_SEEDS)
+    assert not set(CALIBRATION_SEEDS) & (set(TRAIN_SEEDS) | set(TEST_SEEDS))
+    assert not is_test_seed(CALIBRATION_SEEDS[0]) and generate_apartment(CALIBRATION_SEEDS[-1]).starts.size
     assert is_test_seed(TEST_SEEDS[0])
     assert not is_test_seed(TRAIN_SEEDS[-1])
     require_training_seeds([0, TRAIN_SEEDS[-1]])
@@ -95,7 +98,7 @@ def test_training_and_test_seeds_are_disjoint_and_mixing_is_refused():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"seed": -1}, {"seed": TEST_SEEDS.stop}, {"seed": 0, "rooms": 7}, {"seed": 0, "rooms": 0}]
+    "arguments", [{"seed": -1}, {"seed": CALIBRATION_SEEDS.stop}, {"seed": 0, "rooms": 7}, {"seed": 0, "rooms": 0}]
 )
 def test_impossible_requests_are_refused(arguments):
     with pytest.raises(InputError, match="must be"):
