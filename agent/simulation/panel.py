@@ -18,9 +18,8 @@ from objective_agent.types import InputError
 REACTION, BRAKING, SPARE = 0.4, 0.8, 0.15
 """Time until the brakes act (s), deceleration (m/s^2) and room left (m) that the least distance allows for."""
 
-LOOK_HEIGHT = 0.25
-BEHIND = 0.1
-"""Room that must be free behind the panel, m."""
+LOOK_HEIGHT, BEHIND = 0.25, 0.6
+"""Where it looks whether there is room, and how much of it must be behind the panel, m: a wall before a wall is no news."""
 
 
 class Panel:
