@@ -1,6 +1,7 @@
 """The embedded simulator as a node: sensors and /clock out, cmd_vel in.  What stands under `~/` is truth, for scores only.
 
-    cmd_vel, safety_gate/state  ->  scan, camera/*, odom, /clock, ~/ground_truth, ~/contact, ~/people
+    cmd_vel, safety_gate/state  ->  scan, camera/*, odom, /clock, ~/ground_truth, ~/contact, ~/people, ~/wall
+    services ~/reset, ~/set_wall (true: a wall appears across the robot's way; false: it is gone)
 
 It configures and activates itself: a robot's hardware is not managed either.  The simulation has a thread of its own, so that a
 command is taken the moment it arrives.
@@ -16,11 +17,12 @@ import rclpy
 from geometry_msgs.msg import TwistStamped
 from pydantic import Field
 from rclpy.executors import ExternalShutdownException
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 
-from objective_agent.config import NonNegative, Strict
+from objective_agent.config import NonNegative, Positive, Strict
 from objective_agent.simulation import RobotSimulation, World
 from objective_agent.simulation.parameters import SensorParameters, SimulationParameters
+from objective_agent.types import InputError
 from objective_agent_nodes import convert, qos
 from objective_agent_nodes.base import SUCCESS, ModuleNode
 from objective_agent_nodes.diagnostics import ERROR, OK, WARN, Health
@@ -36,6 +38,7 @@ class SimulatorParameters(Strict):
     world: str = Field("apartment", min_length=1, description="name of a shipped world, or the path of an MJCF file")
     seed: int = Field(0, ge=0, description="of the start pose, sensor noise and people")
     real_time_factor: NonNegative = Field(1.0, description="simulated seconds per second; 0: as fast as possible")
+    wall_distance: Positive = Field(1.2, description="how far ahead of the robot the wall of ~/set_wall appears, m")
     camera: bool = Field(True, description="cast camera images (false: lidar and odometry only)")
     sensors: SensorParameters = Field(default_factory=SensorParameters, description="the sensors")
     simulation: SimulationParameters = Field(default_factory=SimulationParameters, description="physics and people")
@@ -57,8 +60,8 @@ class Simulator(ModuleNode):
         stamped = convert.command_type(self.common.enable_stamped_cmd_vel)
         self.listen(stamped, "cmd_vel", self._on_command)
         self.listen(self._topics.gate_type, "safety_gate/state", self.latency.on_gate, qos.HISTORY)
-        service = self.create_service(Trigger, "~/reset", self._on_reset)
-        self._made.append((self.destroy_service, service))
+        for kind, name, answer in ((Trigger, "~/reset", self._on_reset), (SetBool, "~/set_wall", self._on_wall)):
+            self._made.append((self.destroy_service, self.create_service(kind, name, answer)))
 
     def start(self) -> None:
         self._stopping.clear()
@@ -86,6 +89,19 @@ class Simulator(ModuleNode):
             self.simulation.reset()
             self.latency.forget()
         response.success, response.message = True, f"back at the start of world {self.parameters.world}"
+        return response
+
+    def _on_wall(self, request, response):
+        """A wall that would leave no room to stop, or would stand in something, is refused."""
+        try:
+            with self._lock:
+                if request.data:
+                    self.simulation.raise_wall(self.parameters.wall_distance)
+                else:
+                    self.simulation.lower_wall()
+            response.success, response.message = True, "up" if request.data else "gone"
+        except InputError as error:
+            response.success, response.message = False, str(error)
         return response
 
     def _drive(self) -> None:

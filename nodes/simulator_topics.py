@@ -14,7 +14,7 @@ from std_msgs.msg import Bool
 from visualization_msgs.msg import Marker, MarkerArray
 
 from objective_agent.types import Image, Odometry, Scan
-from objective_agent_nodes import convert
+from objective_agent_nodes import convert, qos
 
 TRUTH_PERIOD = 0.05
 PEOPLE_PERIOD = 0.1
@@ -36,7 +36,8 @@ class SimulatorTopics:
         self._truth = node.speak(OdometryMessage, "~/ground_truth")
         self._contact = node.speak(Bool, "~/contact")
         self._people = node.speak(MarkerArray, "~/people")
-        self._touching = False
+        self._wall = node.speak(Marker, "~/wall", qos.LATCHED)
+        self._touching, self._wall_at = False, None
         self._next = dict.fromkeys(("truth", "people", "contact"), 0.0)
 
     def publish(self, stamp: float, readings: list, simulation, latency) -> None:
@@ -57,6 +58,16 @@ class SimulatorTopics:
             self._truth.publish(convert.odometry_to(truth, frame="world"))
         if len(simulation.people) and self._due("people", stamp, PEOPLE_PERIOD):
             self._people.publish(people(stamp, simulation))
+
+        self._publish_wall(stamp, simulation)
+
+    def _publish_wall(self, stamp: float, simulation) -> None:
+        """When it comes and when it goes."""
+        place = simulation.wall
+        place = None if place is None else tuple(place)
+        if place != self._wall_at:
+            self._wall_at = place
+            self._wall.publish(wall(stamp, place, simulation.panel.size))
 
     def _due(self, what: str, stamp: float, period: float) -> bool:
         if self._next[what] - period <= stamp < self._next[what]:
@@ -102,3 +113,16 @@ def people(stamp: float, simulation) -> MarkerArray:
         marker.color.r, marker.color.g, marker.color.b, marker.color.a = 0.9, 0.4, 0.2, 0.9
         message.markers.append(marker)
     return message
+
+
+def wall(stamp: float, place: tuple[float, float, float] | None, size: tuple[float, float, float]) -> Marker:
+    """The wall that appeared (x, y, yaw) as a box in the world frame; without one, the marker that takes it away."""
+    marker = Marker(ns="wall", type=Marker.CUBE, action=Marker.DELETE if place is None else Marker.ADD)
+    marker.header.stamp, marker.header.frame_id = convert.to_time(stamp), "world"
+    if place is not None:
+        x, y, yaw = place
+        marker.pose.position.x, marker.pose.position.y, marker.pose.position.z = x, y, size[2] / 2
+        marker.pose.orientation.z, marker.pose.orientation.w = math.sin(yaw / 2), math.cos(yaw / 2)
+        marker.scale.x, marker.scale.y, marker.scale.z = size
+        marker.color.r, marker.color.g, marker.color.b, marker.color.a = 0.8, 0.25, 0.25, 1.0
+    return marker

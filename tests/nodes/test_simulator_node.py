@@ -19,11 +19,11 @@ from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, LaserScan
-from std_srvs.srv import Trigger
-from visualization_msgs.msg import MarkerArray
+from std_srvs.srv import SetBool, Trigger
+from visualization_msgs.msg import Marker, MarkerArray
 
 from objective_agent.types import Command
-from objective_agent_nodes import convert, diagnostics, latency
+from objective_agent_nodes import convert, diagnostics, latency, qos
 from objective_agent_nodes.base import SUCCESS
 from objective_agent_nodes.latency import SensorToCommand
 from objective_agent_nodes.simulator import Simulator
@@ -141,3 +141,30 @@ def test_latency_ignores_commands_that_no_image_led_to():
     meter.on_gate(gate_says(math.nan, 0.0))
     meter.on_gate(diagnostics.status("safety_gate", diagnostics.Health()))
     assert meter.count == 0 and math.isnan(meter.quantiles()[0])
+
+
+# --- the wall that appears --------------------------------------------------------------------------------------------------
+
+
+def test_a_wall_comes_and_goes_when_asked_for_and_is_refused_where_it_has_no_room(ros, until, simulate):
+    tester, shown, scans = ros.node(), [], []
+    tester.create_subscription(Marker, "simulator/wall", shown.append, qos.LATCHED)
+    tester.create_subscription(LaserScan, "scan", scans.append, 1)
+    node = simulate(world="corridor_people", camera=False, wall_distance=1.2)
+    client = tester.create_client(SetBool, "simulator/set_wall")
+    assert client.wait_for_service(5)
+
+    def ask(up: bool):
+        future = client.call_async(SetBool.Request(data=up))
+        assert until(future.done)
+        return future.result()
+
+    assert ask(True).success
+    assert until(lambda: shown and shown[-1].action == Marker.ADD)
+    place = node.simulation.wall
+    assert (shown[-1].pose.position.x, shown[-1].pose.position.y) == pytest.approx(tuple(place[:2]))
+    assert until(lambda: scans and scans[-1].ranges[90] == pytest.approx(1.2, abs=0.06))
+    again = ask(True)
+    assert not again.success and "something stands" in again.message
+    assert ask(False).success
+    assert until(lambda: shown[-1].action == Marker.DELETE) and node.simulation.wall is None
