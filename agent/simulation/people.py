@@ -19,7 +19,7 @@ SIDEWAYS = 0.15  # room that a person wants beside itself, m
 SLOWEST = 0.3  # of the paces a restless person takes, m/s
 STANDS = (0.3, 2.5)  # how long a restless person stands, s
 CAREFUL = 0.2  # share of its ways on which a restless person looks out for the robot
-TOUCH = -0.01  # gap at which a restless person notices the robot in any case: when they have touched, m
+TOUCH = 0.0  # gap at which a restless person notices the robot in any case: when they have touched, m
 
 
 @dataclass(frozen=True, eq=False)

@@ -168,10 +168,11 @@ def test_who_drives_into_a_wall_or_a_person_did():
     assert simulation.contacts_moving >= 1
 
 
-def test_a_restless_person_never_pushes_a_robot_that_stands():
+def test_a_restless_person_bumps_into_a_robot_that_stands_and_turns_round():
     world = room(**person("-1.5,0 1.5,0", speed=1.0))
     world = replace(world, people=tuple(replace(each, restless=0.25) for each in world.people))
     simulation = RobotSimulation(world, camera=False)
     simulation.reset(start=(0, 0, 0))
     drive(simulation, 0.0, 0.0, 20.0)
-    assert simulation.contacts_moving == 0 and np.hypot(*simulation.true_pose[:2]) < 0.02
+    assert simulation.contacts > simulation.contacts_moving == 0
+    assert np.hypot(*simulation.true_pose[:2]) < 0.05, "nobody pushes it about"
