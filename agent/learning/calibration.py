@@ -9,6 +9,7 @@ one in which the promise holds for at least the share `within` of its windows.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -68,3 +69,26 @@ def covered(over: np.ndarray, counts: np.ndarray, worlds: np.ndarray, margin: np
         "worlds": float((scores[known] <= 1e-9).mean()) if known.any() else math.nan,
         "predictions": float((lowered[counts] <= 0).mean()) if counts.any() else math.nan,
     }
+
+
+def risk_margin(over: Sequence[np.ndarray], risk: float) -> float:
+    """The least margin >= 0 with which a new episode's share of broken promises is at most `risk` in the mean.
+
+    `over`: over-estimates of each episode of a calibration set, m; episodes without any are left out.  Conformal risk control
+    (Angelopoulos et al. 2022) with episodes as what is exchangeable: of n episodes the mean share may be at most
+    ((n + 1) risk - 1) / n.  With fewer than 1 / risk - 1 episodes no share is small enough, and the largest one counts.
+    """
+    known = [np.sort(values) for values in over if len(values)]
+    if not known:
+        return 0.0
+    allowed = max(0.0, ((len(known) + 1) * risk - 1) / len(known))
+    tried = np.unique(np.clip(np.concatenate([[0.0], *known]), 0.0, None))
+
+    def broken(margin: float) -> float:
+        return float(np.mean([1 - np.searchsorted(values, margin + 1e-9, side="right") / len(values) for values in known]))
+
+    low, high = 0, len(tried) - 1  # what is broken falls as the margin grows
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if broken(tried[middle]) <= allowed else (middle + 1, high)
+    return float(tried[low])

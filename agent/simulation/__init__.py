@@ -7,6 +7,7 @@ import gymnasium
 
 from objective_agent.simulation.environment import RobotEnv
 from objective_agent.simulation.generator import (
+    CALIBRATION_SEEDS,
     TEST_SEEDS,
     TRAIN_SEEDS,
     generate_apartment,
@@ -20,6 +21,7 @@ from objective_agent.simulation.simulation import RobotSimulation
 from objective_agent.simulation.world import World
 
 __all__ = [
+    "CALIBRATION_SEEDS",
     "TEST_SEEDS",
     "TRAIN_SEEDS",
     "Occupancy",
