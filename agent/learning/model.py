@@ -57,22 +57,33 @@ class JepaModel(nn.Module):
         return self.encoder(batch.frames, bfloat16).view(1 + len(batch.offsets), batch.windows, -1)
 
     def step(
-        self, batch: Batch, weight: Tensor, regularizer: str, covariance: float, random: torch.Generator, bfloat16: bool
+        self,
+        batch: Batch,
+        weight: Tensor,
+        regularizer: str,
+        covariance: float,
+        random: torch.Generator,
+        bfloat16: bool,
+        joint: bool = True,
     ) -> Step:
-        """All losses of a batch; `weight` [K, 1, n] is each head's bootstrap weight of each window."""
+        """All losses of a batch; `weight` [K, 1, n] is each head's bootstrap weight of each window.
+
+        Without `joint` the read-outs learn from the representations, but the representations nothing from them.
+        """
         encoded = self.encode(batch, bfloat16)
         flat = encoded.flatten(0, 1)
         heads = self.predictor.shape.heads
         states = self.predictor.imagine(encoded[0], batch.actions, heads)
-        motions, velocities = self.predictor.motions(states, batch.velocities[0], batch.before, batch.actions)
+        read, seen = (states, encoded) if joint else (states.detach(), encoded.detach())
+        motions, velocities = self.predictor.motions(read, batch.velocities[0], batch.before, batch.actions)
         readouts = self.predictor.readouts
         found = losses.relative_pose(batch.poses[:-1], batch.poses[1:])
         path = compose(motions.new_zeros(1, 1, 3), motions.transpose(1, 2)).transpose(1, 2)
         ended = losses.relative_pose(batch.poses[:1], batch.poses[1:])
         relative, uninformed = self._relative(encoded, batch, random)
         both = {
-            name: losses.distance(head(states[:, 1:]), labels[1:], near, beta, weight)
-            + 0.5 * losses.distance(head(encoded[0]), labels[0], near, beta)
+            name: losses.distance(head(read[:, 1:]), labels[1:], near, beta, weight)
+            + 0.5 * losses.distance(head(seen[0]), labels[0], near, beta)
             for name, head, labels, near, beta in (
                 ("clearance", readouts.clearance, batch.clearance, losses.NEAR, 0.05),
                 ("people", readouts.people, batch.people, 1.5, 0.15),
@@ -87,8 +98,8 @@ class JepaModel(nn.Module):
                 "path": losses.motion(path, ended, losses.PATH_UNIT, weight),
                 "velocity": losses.velocity(velocities, batch.velocities[1:], weight),
                 **both,
-                "whereabouts": losses.whereabouts(self.whereabouts_head(states), batch.people_sectors, batch.people, weight),
-                "ranges": losses.ranges(*self.encoder.ranges(flat), batch.log_ranges),
+                "whereabouts": losses.whereabouts(self.whereabouts_head(read), batch.people_sectors, batch.people, weight),
+                "ranges": losses.ranges(*self.encoder.ranges(seen.flatten(0, 1)), batch.log_ranges),
             },
             representations=flat.detach(),
             relative_uninformed=uninformed,

@@ -57,6 +57,7 @@ class TrainingConfig(Strict):
     encoder_hidden: int = Field(256, ge=8, le=4096)
     predictor_hidden: int = Field(256, ge=8, le=4096)
     heads: int = Field(3, ge=1, le=16, description="members of the ensemble: futures")
+    joint_readouts: bool = Field(True, description="whether representations learn from the read-outs' errors, too")
     bfloat16: bool = Field(False, description="large layers of the encoder in bfloat16 (much faster where the CPU has AMX)")
     hide_lidar: float = Field(0.35, ge=0, le=1, description="share of windows that start without lidar")
     hide_camera: float = Field(0.35, ge=0, le=1, description="share of windows that start without camera")
@@ -225,6 +226,7 @@ class Trainer:
             config.losses.covariance,
             torch_random,
             config.bfloat16,
+            config.joint_readouts,
         )
         weights = config.losses.model_dump()
         total = sum(weights[name] * value for name, value in step.losses.items())
@@ -311,7 +313,10 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a run to go on; how long it lasts may change."""
-        config = self.config.model_dump(exclude={"minutes", "checkpoint_seconds", "report_steps", "collapse_after"})
+        free = {"minutes", "checkpoint_seconds", "report_steps", "collapse_after"}
+        if self.config.joint_readouts:
+            free.add("joint_readouts")  # checkpoints from before there was the choice can be gone on with
+        config = self.config.model_dump(exclude=free)
         return {"config": config, "seed": self.seed, "data": self.data.digest()}
 
 
