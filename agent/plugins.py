@@ -28,9 +28,12 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "objective": {
         "goal_pose": "objective_agent.cost.goal_pose:GoalPose",
+        "goal_representation": "objective_agent.cost.goal_representation:GoalRepresentation",
+        "reachability": "objective_agent.cost.reachability:Reachability",
         "smooth": "objective_agent.cost.smooth:Smooth",
         "effort": "objective_agent.cost.effort:Effort",
         "bump": "objective_agent.cost.bump:Bump",
+        "courtesy": "objective_agent.cost.courtesy:Courtesy",
     },
     "guardrail": {
         "clearance": "objective_agent.cost.clearance:Clearance",

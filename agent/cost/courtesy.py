@@ -1,0 +1,37 @@
+"""Intrinsic objective: be slow where somebody is expected near.
+
+    energy = scale * clip((distance - read-out "people") / distance, 0, 1) * |v| / max_speed
+
+The guardrail `people` forbids going nearer; this one makes the robot wait for who comes towards it, which no constraint on the
+distance alone can: standing is then as near as driving, but nobody is run into by who stands.  The world model says where people
+will be at each imagined step, so the robot is slow before they are there.  People keep such a space round themselves, too (Hall,
+"The Hidden Dimension", 1966).
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from objective_agent.config import RobotParameters, Strict
+from objective_agent.types import Array, Goal, Trajectory, array_namespace
+
+READOUT = "people"
+
+
+class Courtesy:
+    """`energy(trajectory, goal)` [B, N, K, H], metres of goal distance; 0 for a world model without the read-out."""
+
+    class Config(Strict):
+        distance: float = Field(0.6, gt=0, le=3, description="expected distance of people within which speed costs, m")
+        scale: float = Field(1.0, ge=0, le=100, description="energy of full speed where somebody is touched")
+
+    def __init__(self, config: Config, robot: RobotParameters):
+        self._config, self._max_speed = config, robot.max_speed
+
+    def energy(self, trajectory: Trajectory, goal: Goal) -> Array:
+        xp = array_namespace(trajectory.poses)
+        people = trajectory.readouts.get(READOUT)
+        if people is None:
+            return xp.zeros_like(trajectory.poses[..., 0])
+        near = xp.clip((self._config.distance - people) / self._config.distance, 0, 1)
+        return self._config.scale / self._max_speed * near * xp.abs(trajectory.velocities[..., 0])
