@@ -3,9 +3,9 @@
     energy = scale * clip((distance - read-out "people") / distance, 0, 1) * |v| / max_speed
 
 The guardrail `people` forbids going nearer; this one makes the robot wait for who comes towards it, which no constraint on the
-distance alone can: standing is then as near as driving, but who stands runs into nobody.  The world model says where people will
-be at each imagined step, so the robot is slow before they are there.  People keep such a space round themselves, too (Hall, "The
-Hidden Dimension", 1966).
+distance alone can: standing is then as near as driving, but who stands runs into nobody.  The world model says where people
+will be at each imagined step, so the robot is slow before they are there.  People keep such a space round themselves, too
+(Hall, "The Hidden Dimension", 1966).
 """
 
 from __future__ import annotations
