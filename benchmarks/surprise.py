@@ -7,7 +7,9 @@ speed falls; the same events with an agent that hears no surprise say how much o
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -103,7 +105,10 @@ def main(args) -> dict:
     parameters, gate = load(args.params, "learned.yaml")
     parameters = with_model(parameters, args.model)
     task = make_task(args.task, args.seed, parameters.robot)
-    ordinary = [Run(parameters, gate, None)(task.episode(index)) for index in range(args.episodes)]
+    ordinary = []
+    for index in range(args.episodes):
+        ordinary.append(Run(parameters, gate, None)(task.episode(index)))
+        progress("ordinary", ordinary_figures(ordinary[-1:], parameters.actor.period))
     deaf = parameters.world_model.model_copy(
         update={f"surprise_{part}": DEAF for part in ("position", "heading", "representation")}
     )
@@ -114,6 +119,8 @@ def main(args) -> dict:
             hearing.append(trace)
             other = parameters.model_copy(update={"world_model": deaf})
             unhearing.append(Run(other, gate, args.distance)(task.episode(index)))
+            progress("heard", one(hearing[-1]))
+            progress("not heard", one(unhearing[-1]))
         index += 1
     return {
         "model": args.model,
@@ -124,6 +131,12 @@ def main(args) -> dict:
         "events": event_figures(hearing) | {"each": [one(trace) for trace in hearing]},
         "events_surprise_not_heard": event_figures(unhearing),
     }
+
+
+def progress(what: str, figures: dict) -> None:
+    """A line per run on stderr, so that a long measurement can be watched."""
+    sys.stderr.write(f"{what}: {json.dumps(figures)}\n")
+    sys.stderr.flush()
 
 
 def ordinary_figures(traces: list[Trace], period: float) -> dict:

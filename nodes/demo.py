@@ -16,7 +16,8 @@ from typing import Any
 from objective_agent.config import RobotParameters
 from objective_agent.simulation import World
 from objective_agent.types import InputError
-from objective_agent_nodes import demo_results
+from objective_agent_nodes import demo_parameters, demo_results
+from objective_agent_nodes.demo_event import WallEvent
 from objective_agent_nodes.demo_graph import GraphDied, RunningGraph, noted_signals, running_graph, watching
 from objective_agent_nodes.demo_machine import hardware, versions
 from objective_agent_nodes.demo_progress import Progress
@@ -39,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--world", default="apartment", help="a shipped world's name or an MJCF file (default: apartment)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the simulator (default: 0)")
     parser.add_argument("--timeout", type=float, default=90.0, metavar="S", help="time for each goal, s (default: 90)")
-    parser.add_argument("--params", type=Path, metavar="FILE", help="ROS parameter file (default: the shipped config/sim.yaml)")
+    demo_parameters.add_arguments(parser)
+    parser.add_argument("--no-wall", action="store_true", help="without the wall that appears on the way to the second goal")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: demo_out)")
     parser.add_argument("--no-video", action="store_true", help="leave run.mp4 out")
     parser.add_argument("--headless", action="store_true", help="plain lines instead of the live display, also in a terminal")
@@ -57,6 +59,7 @@ def main(args: argparse.Namespace) -> int:
     if args.goals > len(world.goals):
         raise InputError(f"--goals {args.goals}: the world {world.name} has {len(world.goals)} goals; give a smaller number")
     goals = [(float(x), float(y)) for x, y, *_ in world.goals[: args.goals]]
+    args.params, args.extra, args.model = demo_parameters.choose(args.model, args.params)
     folder = args.out or Path("demo_out")
     demo_results.prepare_folder(folder)
     with Progress(args.goals, plain=args.headless) as progress, noted_signals() as stopped:
@@ -99,15 +102,19 @@ def drive(
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))  # two demos on one machine must not hear each other
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     progress.say(f"starting simulator, agent and safety gate (ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']})")
+    progress.say(f"model: {args.model}")
+    walled = not args.no_wall and len(goals) > 1 and args.model != demo_parameters.ANALYTIC
     info: dict[str, Any] = {"world": world, "seed": args.seed, "goals": goals, "robot_radius": RobotParameters().radius}
-    info["goal_tolerance"] = TRUE_TOLERANCE
+    info |= {"goal_tolerance": TRUE_TOLERANCE, "model": args.model, "wall": walled}
     recording, log = folder / demo_results.MCAP, folder / demo_results.LOG
-    with running_graph(args, recording, log, stopped) as graph, watching() as watch:
+    with running_graph(args, recording, log, stopped, extra=args.extra) as graph, watching() as watch:
+        event = WallEvent(watch, progress.say) if walled else None
         watch.tell("start", **info, hardware=hardware(), versions=versions())
         wait_for_graph(watch, graph, progress)
         reason = "interrupted"
         try:
-            reached = [reach(watch, graph, index, goal, args.timeout, progress) for index, goal in enumerate(goals)]
+            ways = enumerate(goals)
+            reached = [reach(watch, graph, index, goal, args.timeout, progress, event) for index, goal in ways]
             reason = "all goals reached" if all(reached) else "not all goals were reached"
         except GraphDied as error:
             reason = str(error)
@@ -129,8 +136,16 @@ def wait_for_graph(watch: Watch, graph: RunningGraph, progress: Progress) -> Non
     progress.say(f"up after {time.monotonic() - begun:.1f} s")
 
 
-def reach(watch: Watch, graph: RunningGraph, index: int, goal: tuple[float, float], timeout: float, progress: Progress) -> bool:
-    """Gives a goal and waits until it is reached or the time is up."""
+def reach(
+    watch: Watch,
+    graph: RunningGraph,
+    index: int,
+    goal: tuple[float, float],
+    timeout: float,
+    progress: Progress,
+    event: WallEvent | None = None,
+) -> bool:
+    """Gives a goal and waits until it is reached or the time is up; `event` happens on the way when its time has come."""
     begun = time.monotonic()
     watch.give_goal(index, goal)
     while time.monotonic() - begun < timeout:
@@ -144,6 +159,8 @@ def reach(watch: Watch, graph: RunningGraph, index: int, goal: tuple[float, floa
         except GraphDied as error:
             watch.end_goal(False, str(error))
             raise
+        if event is not None:
+            event.step(index)
         progress.update(watch.snapshot())
         time.sleep(0.05)
     reason = f"not reached in {timeout:.0f} s: {watch.why_held()}"
@@ -153,10 +170,15 @@ def reach(watch: Watch, graph: RunningGraph, index: int, goal: tuple[float, floa
 
 
 def report(summary: dict[str, Any], folder: Path, progress: Progress) -> int:
-    """Says how it went; 0 when every goal was reached without a collision."""
+    """Says how it went; 0 when all goals were reached without a collision and the wall, if there was one, was a surprise."""
+    wall = summary["wall"]
     good = summary["goals"] > 0 and summary["goals_reached"] == summary["goals"] and summary["collisions"] == 0
+    good = good and (wall is None or wall["noticed"])
     for line in demo_results.headline(summary).splitlines():
         progress.say(line, "bold green" if good else "bold red")
+    words = demo_results.wall_line(summary)
+    if words:
+        progress.say(words, "bold yellow" if wall is None else "bold green" if wall["noticed"] else "bold red")
     for failure in summary["failures"]:
         progress.say(failure, "bold red")
     progress.say(f"{folder}/: " + ", ".join(sorted(path.name for path in folder.iterdir() if path.name in demo_results.FILES)))

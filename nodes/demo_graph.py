@@ -51,11 +51,17 @@ class RunningGraph:
 
 @contextmanager
 def running_graph(
-    args: argparse.Namespace, recording: Path, log: Path, stopped: list[int], separate: bool = False
+    args: argparse.Namespace,
+    recording: Path,
+    log: Path,
+    stopped: list[int],
+    separate: bool = False,
+    extra: dict[str, dict] | None = None,
 ) -> Iterator[RunningGraph]:
     """Starts recorder, simulator, gate, modules and manager; on leaving, however that happens, every process has ended.
 
-    `args`: `world`, `seed`, `params`, perhaps `log_level`.  `stopped`: what `noted_signals` gave.
+    `args`: `world`, `seed`, `params`, perhaps `log_level`.  `stopped`: what `noted_signals` gave.  `extra`: parameters by node
+    that stand above the file's.
     """
     options = argparse.Namespace(
         params=args.params,
@@ -67,7 +73,8 @@ def running_graph(
         record=None,
         log_level=getattr(args, "log_level", "warning"),
     )
-    graph = Graph(options, {SIMULATOR: {"seed": args.seed}, "configurator": {"goal_tolerance": GOAL_TOLERANCE}})
+    above = {**(extra or {}), SIMULATOR: {"seed": args.seed}, "configurator": {"goal_tolerance": GOAL_TOLERANCE}}
+    graph = Graph(options, above)
     try:
         with output_to(log):
             record = ["--out", str(recording), "--world", str(args.world)]

@@ -53,7 +53,8 @@ def make_results(
     summary = summarise(recording)
     write_json(folder / SUMMARY, summary)
     progress("dashboard", 0.0)
-    draw_dashboard(recording, folder / DASHBOARD, headline(summary))
+    lines = filter(None, (headline(summary), wall_line(summary)))
+    draw_dashboard(recording, folder / DASHBOARD, "\n".join(lines))
     if video:
         write_video(recording, folder / VIDEO, lambda share: progress("video", share))
     return summary
@@ -86,6 +87,25 @@ def headline(summary: dict[str, Any]) -> str:
         f"{show(summary['decision_hz'], '', '.1f')} decisions/s  ·  {show(summary['deadline_misses'])} deadline misses  ·  "
         f"camera to command: median {show(latency['p50'], ' ms', '.0f')}, 99th percentile {show(latency['p99'], ' ms', '.0f')}"
     )
+
+
+def wall_line(summary: dict[str, Any]) -> str:
+    """What became of the wall, in one line; "" when none was to come."""
+    wall = summary["wall"]
+    if wall is None:
+        return "no wall appeared: there was no room for it on the way" if summary["wall_planned"] else ""
+
+    def change(what: str, before, after, unit: str = "") -> str:
+        first, then = ("?" if value is None else f"{value:.2f}" for value in (before, after))
+        return f"{what} {first} -> {then}{unit}"
+
+    surprise = change("surprise", wall["surprise_before"], wall["surprise_peak"])
+    if not wall["noticed"]:
+        return f"wall appeared at {wall['time']:.1f} s: {surprise}: it was no surprise (alarm level 1)"
+    speed = change("speed", wall["speed_before"], wall["least_speed"], " m/s")
+    after = wall["seconds_to_least_speed"]
+    within = "" if after is None else f" within {after:.1f} s"
+    return f"wall appeared at {wall['time']:.1f} s: {surprise} after {wall['seconds_to_alarm']:.1f} s, {speed}{within}"
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:

@@ -10,6 +10,9 @@ import numpy as np
 from objective_agent.visualization.recording import Recording
 from objective_agent.visualization.style import GATE_LEVELS, gate_level
 
+BEFORE, NOTICED, SLOWED = 1.0, 1.2, 1.5
+"""Seconds around the wall's appearance in which surprise and speed are looked at."""
+
 
 def summarise(recording: Recording) -> dict[str, Any]:
     """summary.json.  Rates and counts are over the time in which the robot had a goal; what was not recorded is null."""
@@ -31,8 +34,39 @@ def summarise(recording: Recording) -> dict[str, Any]:
         "gate_interventions_by_level": gate,
         "planning_ms": _quantiles(recording.status.column("planning_ms")),
         "goal_seconds": [_round(goal.end - goal.start) for goal in recording.goals],
+        "wall": wall(recording),
+        "wall_planned": bool(recording.info.get("wall")),
         "failures": [f"goal {goal.index + 1}: {goal.reason}" for goal in recording.goals if not goal.reached],
-        **{key: recording.info.get(key) for key in ("world", "seed", "hardware", "versions", "exit_reason")},
+        **{key: recording.info.get(key) for key in ("world", "seed", "model", "hardware", "versions", "exit_reason")},
+    }
+
+
+def wall(recording: Recording) -> dict[str, Any] | None:
+    """What became of the wall that appeared: surprise and speed sent to the robot, before and after; None without a wall.
+
+    `noticed`: surprise exceeded 1, the alarm level, within `NOTICED` seconds.  Before: the largest surprise and the mean
+    speed of the second before.
+    """
+    spans = recording.wall_spans()
+    if not spans:
+        return None
+    time = spans[0][0]
+    surprise, speed = recording.surprise.column("surprise"), recording.gate.column("v_out")
+    when, moment = recording.surprise.times, recording.gate.times
+    before, after = (when > time - BEFORE) & (when <= time), (when > time) & (when <= time + NOTICED)
+    above = after & (surprise > 1)
+    driven, slowed = (moment > time - BEFORE) & (moment <= time), (moment > time) & (moment <= time + SLOWED)
+    least = float(np.nanmin(speed[slowed])) if slowed.any() else math.nan
+    at = float(moment[slowed][np.nanargmin(speed[slowed])]) if slowed.any() else math.nan
+    return {
+        "time": _round(time),
+        "noticed": bool(above.any()),
+        "seconds_to_alarm": _round(float(when[above][0]) - time) if above.any() else None,
+        "surprise_before": _round(float(surprise[before].max())) if before.any() else None,
+        "surprise_peak": _round(float(surprise[after].max())) if after.any() else None,
+        "speed_before": _round(float(speed[driven].mean())) if driven.any() else None,
+        "least_speed": _round(least),
+        "seconds_to_least_speed": _round(at - time),
     }
 
 

@@ -52,8 +52,9 @@ class Watch(Node):
         self.actor, self.gate, self.simulator, self.configuration = Heard(), Heard(), Heard(), Heard()
         self.health: dict[str, Heard] = {}
         self._true: tuple[float, float, float] | None = None
-        self.contacts = 0
-        self._touching = False
+        self.contacts, self._touching = 0, False
+        self.driven = 0.0
+        """Metres driven since the goal was given."""
         self._goal: tuple[float, float] | None = None
         self._index, self._given_at = -1, -math.inf
         self._lock = threading.Lock()
@@ -85,7 +86,7 @@ class Watch(Node):
 
     def give_goal(self, index: int, position: tuple[float, float]) -> None:
         """Gives the place `position` of the world as a goal; odometry began at the true pose, so it is one in odom as well."""
-        self._index, self._goal = index, position
+        self._index, self._goal, self.driven = index, position, 0.0
         self.tell("goal", index=index, position=list(position))
         self._publish_goal()
 
@@ -164,7 +165,8 @@ class Watch(Node):
         self.configuration.values, self.configuration.at = json.loads(message.data), time.monotonic()
 
     def _on_truth(self, message: OdometryMessage) -> None:
-        self._true = tuple(odometry_from(message).pose)
+        before, self._true = self._true, tuple(odometry_from(message).pose)
+        self.driven += math.dist(before[:2], self._true[:2]) if before else 0.0
 
     def _on_contact(self, message: Bool) -> None:
         self.contacts += message.data and not self._touching

@@ -25,6 +25,7 @@ EVENTS = "demo/events"
 WORLD = "demo/world"
 """OccupancyGrid: the world's geometry, written by the recorder for people to look at; no node ever hears it."""
 LINE_STRIP, LINE_LIST = 4, 5
+GONE = np.zeros(0)
 ADD = 0
 
 
@@ -224,6 +225,9 @@ def _energies(message) -> dict[str, float]:
     return {dim.label: float(value) for dim, value in zip(message.layout.dim, message.data, strict=False)}
 
 
+_reader("surprise", "surprise")(_energies)
+
+
 @_reader("actor/status", "status")
 def _status(message) -> dict[str, Any]:
     return status_values(message)
@@ -241,6 +245,15 @@ def _diagnostics(message) -> dict[str, dict[str, Any]]:
 def _people(message) -> np.ndarray:
     rows = [[m.pose.position.x, m.pose.position.y, max(m.scale.x / 2, 0.1)] for m in message.markers if m.action == ADD]
     return np.array(rows).reshape(-1, 3)
+
+
+@_reader("simulator/wall", "wall")
+def _wall(message) -> np.ndarray:
+    """[5] x, y, yaw, thickness, width of the wall that appeared; empty when it is gone."""
+    place = message.pose.position
+    if message.action != ADD:
+        return GONE
+    return np.array([place.x, place.y, _yaw(message.pose.orientation), message.scale.x, message.scale.y])
 
 
 @_reader("simulator/contact", "contact")

@@ -1,4 +1,4 @@
-"""A run over time on one page: energies, clearance, thinking time, camera-to-command latency, the gate, speed.
+"""A run over time on one page: energies, clearance, surprise, thinking time, camera-to-command latency, the gate, speed.
 
 Every panel shares the time axis; the span of each goal is shaded and named, so that a peak can be found on the video.
 """
@@ -15,19 +15,19 @@ from objective_agent.visualization import style
 from objective_agent.visualization.recording import Recording
 from objective_agent.visualization.thought_view import margin_of
 
-SIZE = (13.0, 14.0)
+SIZE = (13.0, 15.5)
 DPI = 100
 
 
 def draw_dashboard(recording: Recording, path: str | Path, headline: str = "") -> Path:
-    """Writes the page as a PNG (1300 x 1400 pixels) and returns its path.  `headline` stands under the title."""
+    """Writes the page as a PNG (1300 x 1550 pixels) and returns its path.  `headline` stands under the title."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(6, 1, sharex=True, gridspec_kw={"height_ratios": [2.2, 1.6, 1.4, 1.1, 1.1, 1.4]})
-    for panel, draw in zip(panels, (_energies, _clearance, _thinking, _latency, _gate, _speed), strict=True):
+    panels = figure.subplots(7, 1, sharex=True, gridspec_kw={"height_ratios": [2.0, 1.6, 1.1, 1.3, 1.0, 1.1, 1.4]})
+    for panel, draw in zip(panels, (_energies, _clearance, _surprise, _thinking, _latency, _gate, _speed), strict=True):
         draw(panel, recording)
         _decorate(panel, recording)
     _name_goals(panels[0], recording)
@@ -35,10 +35,10 @@ def draw_dashboard(recording: Recording, path: str | Path, headline: str = "") -
     panels[-1].set_xlim(start, max(recording.end, start + 1))
     panels[-1].set_xlabel("seconds since the start of the recording", fontsize=12)
     world = recording.info.get("world", "unknown")
-    figure.suptitle(f"objective_agent in the world “{world}”", x=0.03, y=0.988, ha="left", fontsize=18, weight="bold")
+    figure.suptitle(f"objective_agent in the world “{world}”", x=0.03, y=0.989, ha="left", fontsize=18, weight="bold")
     if headline:
-        figure.text(0.03, 0.941, headline, ha="left", fontsize=12.5, color=style.SOFT_INK)
-    figure.subplots_adjust(left=0.085, right=0.81, top=0.892, bottom=0.045, hspace=0.34)
+        figure.text(0.03, 0.967, headline, ha="left", va="top", fontsize=12.5, color=style.SOFT_INK, linespacing=1.4)
+    figure.subplots_adjust(left=0.085, right=0.81, top=0.885, bottom=0.04, hspace=0.36)
     path = Path(path)
     partial = path.with_name(f".{path.stem}.partial.png")
     figure.savefig(partial)
@@ -121,12 +121,34 @@ def _clearance(panel, recording: Recording) -> None:
     )
 
 
+def _surprise(panel, recording: Recording) -> None:
+    """The strip, the alarm level, the representation's part; where it slowed the robot, and when the wall stood there."""
+    _title(panel, "Surprise (above 1 it slows the robot)", "alarm level = 1")
+    times, total = recording.surprise.times, recording.surprise.column("surprise")
+    part = recording.surprise.column("representation")
+    for start, end in recording.wall_spans():
+        panel.axvspan(start, end, color=style.WALL, alpha=0.16, linewidth=0)
+        panel.axvline(start, color=style.WALL, linewidth=1.8, label="a wall appears")
+    panel.plot(times, total, color=style.SURPRISE, linewidth=1.6, label="surprise")
+    if np.isfinite(part).any() and np.nanmax(part) > 0:
+        panel.plot(times, part, color=style.SOFT_INK, linewidth=0.9, alpha=0.8, label="of the\nrepresentation")
+    slowed = total > 1
+    if slowed.any():
+        panel.fill_between(times, 1, np.maximum(total, 1), where=slowed, color=style.SURPRISE, alpha=0.35, linewidth=0)
+        level = np.full(slowed.sum(), -0.12)
+        panel.plot(times[slowed], level, "|", color=style.SURPRISE, markersize=7, clip_on=False, label="slows the robot")
+    panel.axhline(1, color=style.INFEASIBLE, linewidth=1.4, linestyle="--")
+    top = float(np.nanmax(total)) if np.isfinite(total).any() else 1.0
+    panel.set_ylim(-0.25, max(1.6, 1.15 * min(top, 6.0)))
+
+
 def _clearance_margin(recording: Recording) -> float | None:
     if not len(recording.configuration):
         return None
     cost = recording.configuration[-1].get("cost", {})
-    value = cost.get("terms", {}).get("clearance", {}).get("margin")
-    return float(value) if isinstance(value, int | float) else None
+    terms = cost.get("terms", {})
+    values = [terms.get(name, {}).get("margin") for name in ("clearance", "learned_clearance")]
+    return next((float(value) for value in values if isinstance(value, int | float)), None)
 
 
 def _thinking(panel, recording: Recording) -> None:

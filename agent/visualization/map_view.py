@@ -20,6 +20,7 @@ SHIFT = 4
 SEEN_REACH = 0.12
 """A wall cell this close to a lidar return counts as seen, m."""
 TRAIL_SECONDS = 120.0
+CORNERS = ((-1, -1), (1, -1), (1, 1), (-1, 1))
 
 
 class MapView:
@@ -53,6 +54,7 @@ class MapView:
         self._goals(image, time)
         self._line(image, self._in_world(run.plan.at(time, 1.0), time), style.PLAN, 4)
         self._people(image, run.people.at(time, 1.0))
+        self._panel(image, run.wall.at(time))
         self._robot(image, time)
         self._scale_bar(image)
         return image
@@ -160,6 +162,15 @@ class MapView:
             cv2.circle(image, _fixed(centre), int(radius * self.scale * 2**SHIFT), bgr(style.PERSON), -1, cv2.LINE_AA, SHIFT)
             above = (round(centre[0]), round(centre[1] - radius * self.scale - 22))
             text.put(image, "person", above, 15, bgr(style.PERSON), True, align="centre")
+
+    def _panel(self, image: np.ndarray, wall) -> None:
+        """The wall that appeared: nobody told the agent."""
+        if wall is None or not len(wall):
+            return
+        x, y, yaw, thickness, width = wall
+        along, across = np.array([np.cos(yaw), np.sin(yaw)]), np.array([-np.sin(yaw), np.cos(yaw)])
+        corners = [(x, y) + a * max(thickness, 0.08) / 2 * along + b * width / 2 * across for a, b in CORNERS]
+        cv2.fillPoly(image, [_fixed(self.pixel(np.array(corners)))], bgr(style.WALL), cv2.LINE_AA, SHIFT)
 
     def _robot(self, image: np.ndarray, time: float) -> None:
         radius = int(self.robot_radius * self.scale * 2**SHIFT)

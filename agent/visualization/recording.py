@@ -95,8 +95,9 @@ class Recording:
 
     `pose` (odometry) and `true_pose` (the simulator's truth): [x, y, yaw].  Scans are in base_link, thoughts (`route`, `plan`,
     `candidates`) in odom, goals, people and walls in the world. `route`, `plan`: [n, 2]; `people`: [n, 3] (x, y, radius);
-    `energies`, `status`, `gate`,
-    `simulator`: dictionaries of what the actor, the gate and the simulator reported (numbers as floats, the rest as text).
+    `wall`: [5] (x, y, yaw, thickness, width) of the wall that appeared, empty when it went.  `energies`, `surprise` (in
+    units of the alarm level), `status`, `gate`, `simulator`: dictionaries of what the actor, the world model, the gate and the
+    simulator reported (numbers as floats, the rest as text).
     """
 
     pose: Series = field(default_factory=Series)
@@ -108,9 +109,11 @@ class Recording:
     candidates: Series = field(default_factory=Series)
     energies: Series = field(default_factory=Series)
     status: Series = field(default_factory=Series)
+    surprise: Series = field(default_factory=Series)
     gate: Series = field(default_factory=Series)
     simulator: Series = field(default_factory=Series)
     people: Series = field(default_factory=Series)
+    wall: Series = field(default_factory=Series)
     contact: Series = field(default_factory=Series)
     configuration: Series = field(default_factory=Series)
     diagnostics: Series = field(default_factory=Series)
@@ -126,6 +129,12 @@ class Recording:
         """The goal being driven to at `time`; between two goals, the one just finished."""
         given = [goal for goal in self.goals if goal.start <= time]
         return given[-1] if given else None
+
+    def wall_spans(self) -> list[tuple[float, float]]:
+        """From when to when the wall stood there."""
+        times, up = self.wall.times, [len(value) > 0 for _, value in self.wall]
+        ends = [*times[1:], self.end]
+        return [(float(time), float(end)) for time, end, stands in zip(times, ends, up, strict=True) if stands]
 
     def pose_at(self, time: float) -> np.ndarray | None:
         """Where the robot is [3]: the truth where it was recorded (a simulator), else what odometry says."""

@@ -21,6 +21,8 @@ ROBOT = "#1259c3"
 GOAL = "#1b9e4b"
 PERSON = "#e8730c"
 INFEASIBLE = "#d62828"
+SURPRISE = "#b5179e"
+WALL = "#8b1e3f"
 LOW_ENERGY = "#1b9e4b"
 HIGH_ENERGY = "#f2c12e"
 

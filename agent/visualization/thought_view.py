@@ -31,6 +31,7 @@ def draw_thoughts(recording: Recording, time: float, size: tuple[int, int]) -> n
     y = _row(panel, y, "stopped", (STOPPED.get(str(status.get("stop_reason")), "–"), style.INK))
     y = _deadline(panel, y, status, _deadline_ms(recording, time))
     y = _row(panel, y, "worst margin", _margin(status))
+    y = _row(panel, y, "surprise", _surprise_words(recording.surprise.at(time, 1.0) or {}))
     gate = recording.gate.at(time, 1.0) or {}
     asked, sent = _command(gate, "in"), _command(gate, "out")
     y = _row(panel, y, "asked for", (asked, style.INK))
@@ -103,6 +104,13 @@ def _margin(status: dict) -> tuple[str, str]:
         return "–", style.SOFT_INK
     words = "beyond reach" if margin > 50 else f"{100 * margin:+.0f} cm"
     return (f"{words}, allowed", style.GOAL) if margin >= 0 else (f"{words}, forbidden", style.INFEASIBLE)
+
+
+def _surprise_words(surprise: dict) -> tuple[str, str]:
+    value = _number(surprise, "surprise")
+    if math.isnan(value):
+        return "–", style.SOFT_INK
+    return (f"{value:.1f}, slows the robot", style.SURPRISE) if value > 1 else (f"{value:.1f}, as expected", style.INK)
 
 
 def _command(gate: dict, side: str) -> str:

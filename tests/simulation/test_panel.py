@@ -62,9 +62,9 @@ def test_it_stands_across_whatever_way_the_robot_faces():
 
 def test_it_is_refused_where_the_robot_could_not_stop_any_more_and_where_something_stands():
     sim = simulation(camera=False)
-    with pytest.raises(InputError, match="needs 0.33 m"):
+    with pytest.raises(InputError, match=r"needs 0\.33 m"):
         sim.raise_wall(0.3)
-    with pytest.raises(InputError, match="something stands 3.00 m ahead already"):
+    with pytest.raises(InputError, match=r"something stands 3\.00 m ahead already"):
         sim.raise_wall(2.5)
     for _ in range(12):
         sim.command(0.6, 0.0)
