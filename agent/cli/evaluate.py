@@ -14,6 +14,7 @@ import logging
 import multiprocessing
 import os
 import platform
+import shlex
 import signal
 import sys
 import threading
@@ -30,10 +31,12 @@ HELP = "success rate, collisions and planning times on a task's published protoc
 EXAMPLE = "objective-agent evaluate --task apartment --episodes 100 --seed 1 --jobs 2 --json result.json"
 BASELINE_NAMES = ("zero", "random", "straight_line", "map_pursuit")
 ROW_NAMES = ("agent_without_gate", "analytic", "shuffled", "no_route", "mean_futures", "no_history")
+PICTURES, IMAGE_ROWS = "apartment_goal_image", ("l2", "value", "shuffled_goal", "shuffled", "agent_without_gate")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    tasks = "apartment (default), apartment_camera, apartment_people or apartment_slip: test apartments under a condition"
+    tasks = "apartment (default), apartment_camera, apartment_people, apartment_slip: test apartments under a condition; "
+    tasks += "apartment_goal_image: the goal is a picture"
     parser.add_argument("--task", default="apartment", help=tasks)
     parser.add_argument("--world", metavar="FILE", help="evaluate on the start and goal sites of this world instead")
     parser.add_argument("--params", metavar="FILE", help="ROS parameter file (default: the shipped config/sim.yaml)")
@@ -50,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rows",
         default="agent_without_gate",
         metavar="LIST",
-        help=f"the agent less one thing: all, none, or some of {','.join(ROW_NAMES)} (default: agent_without_gate)",
+        help=f"the agent less one thing: all, none, or some of {','.join(ROW_NAMES)} (default: agent_without_gate); "
+        f"where the goal is a picture, of {','.join(IMAGE_ROWS)}",
     )
     promises = "follow every 20th plan in a copy of the simulation: what became of what it promised (a tenth slower)"
     parser.add_argument("--promises", action="store_true", help=promises)
@@ -80,12 +84,22 @@ def main(args: argparse.Namespace) -> int:
     from objective_agent.simulation.evaluation import summarize
 
     records = [partial.records[index] for index in range(args.episodes)]
-    result = summarize(protocol, records, model, hardware())
+    result = summarize(protocol, records, model, hardware()) | {"command": command(args)}
     if args.json is not None:
         _write(args.json, json.dumps(result, indent=1))
         partial.remove()
     show(result)
     return 0
+
+
+def command(args: argparse.Namespace) -> str:
+    """The command that gives this result again, without what changes nothing in it."""
+    words = ["objective-agent", "evaluate"]
+    for name in ("task", "world", "params", "model", "optimizer", "episodes", "seed", "rows", "baselines"):
+        value = getattr(args, name)
+        if value is not None and not (name == "task" and args.world):
+            words += [f"--{name}", shlex.quote(str(value))]
+    return " ".join([*words, *(["--promises"] if args.promises else [])])
 
 
 def make_protocol(args: argparse.Namespace):
@@ -98,7 +112,8 @@ def make_protocol(args: argparse.Namespace):
     from objective_agent.simulation.tasks import make_task
     from objective_agent.simulation.world import World
 
-    parameters, gate = load(args.params, "learned.yaml" if args.model else "sim.yaml")
+    pictures = args.task == PICTURES and not args.world
+    parameters, gate = load(args.params, "goal_image.yaml" if pictures else "learned.yaml" if args.model else "sim.yaml")
     if args.model:
         parameters = with_model(parameters, args.model)
     if args.optimizer and args.optimizer != parameters.actor.optimizer.plugin:
@@ -110,7 +125,8 @@ def make_protocol(args: argparse.Namespace):
     make_task(task, args.seed, parameters.robot, world)
     agent = Agent(parameters)
     agent.planner.prepare(agent.configurator.configure(Task(), {}))
-    baselines, rows = _names("--baselines", args.baselines, BASELINE_NAMES), _names("--rows", args.rows, ROW_NAMES)
+    known = IMAGE_ROWS if pictures else ROW_NAMES
+    baselines, rows = _names("--baselines", args.baselines, BASELINE_NAMES), _names("--rows", args.rows, known)
     every = EVERY if args.promises else 0
     protocol = Protocol(task, args.seed, parameters, gate, baselines, world, rows, every)
     if args.part:
@@ -128,7 +144,10 @@ def with_model(parameters, folder: str):
 
     perception = parameters.perception.model_copy(update={"encoder": learned(parameters.perception.encoder)})
     world_model = parameters.world_model.model_copy(update={"world_model": learned(parameters.world_model.world_model)})
-    return parameters.model_copy(update={"perception": perception, "world_model": world_model})
+    terms = parameters.cost.terms.items()
+    terms = {name: t.model_copy(update={"model": folder}) if "model" in t.settings else t for name, t in terms}
+    cost = parameters.cost.model_copy(update={"terms": terms})
+    return parameters.model_copy(update={"perception": perception, "world_model": world_model, "cost": cost})
 
 
 def load(path: str | None, default: str = "sim.yaml"):

@@ -16,11 +16,12 @@ import numpy as np
 
 from objective_agent.agent import Agent
 from objective_agent.config import AgentParameters, Task
+from objective_agent.results.statistics import paired, wilson
 from objective_agent.safety import GateParameters
 from objective_agent.simulation.ablations import AGENT, WITHOUT_GATE, alter, parameters_of
 from objective_agent.simulation.baselines import BASELINES
 from objective_agent.simulation.episode import Outcome, run_episode
-from objective_agent.simulation.tasks import Episode, make_task
+from objective_agent.simulation.tasks import TIME_LIMIT, Episode, make_task
 from objective_agent.simulation.world import World
 from objective_agent.types import Command, Image, Odometry, Representation, Scan
 
@@ -99,7 +100,13 @@ class AgentController:
         # A new object for every run: nothing can leak from one episode into the next, in whatever order workers take them.
         self.agent = Agent(self.parameters, seed=episode.seed)
         self.agent.reset(episode.seed)
-        self.agent.set_task(Task(kind="goal_pose", id=f"episode-{episode.index}", position=episode.goal, tolerance=TOLERANCE))
+        identity = f"episode-{episode.index}"
+        if episode.image is not None:
+            picture = episode.decoy if self._row == "shuffled_goal" else episode.image
+            self.agent.set_task(Task(id=identity), picture)
+        else:
+            self.agent.set_task(Task(kind="goal_pose", id=identity, position=episode.goal, tolerance=TOLERANCE))
+        self.said_there = False
         alter(self._row, self.agent, self._donated, episode.seed)
         self.seen: list[Representation] = []
         self.surprises: list[float] = []
@@ -124,6 +131,7 @@ class AgentController:
             self.closest = min(self.closest, float(gaps.min()) - self.parameters.robot.radius)
         if self.agent.representation is not None:
             self.seen.append(self.agent.representation)
+        self.said_there = decision.configuration is not None and decision.configuration.reached
         plan = decision.plan
         if plan is not None:
             self.surprises.append(self.agent.surprise)
@@ -143,6 +151,7 @@ class AgentController:
             "closest_m": closest,
             "surprise": {f"p{share}": _percentile(np.array(self.surprises or [0.0]), share) for share in (50, 99)},
             "stop_reasons": dict(sorted(self.stop_reasons.items())),
+            **({"said_there": True} if self.said_there else {}),
         }
 
 
@@ -170,16 +179,19 @@ class Evaluator:
             camera = controller.parameters.perception.encoder.plugin != "scan"
             gate = None if row == WITHOUT_GATE else protocol.gate
             witness = self._witness(controller) if row == AGENT else None
-            outcome = run_episode(episode, controller, robot, gate, protocol.period, protocol.delay, camera, each=witness)
+            limit, end = self._end(episode, controller)
+            each = witness if end is None else end
+            outcome = run_episode(episode, controller, robot, gate, protocol.period, protocol.delay, camera, each, limit)
             if witness is not None:
                 kept = {"promises": witness.record()}
             seen = controller.seen if row == AGENT else seen
-            rows[row] = describe(outcome) | controller.notes()
+            rows[row] = self._describe(episode, outcome) | controller.notes()
             timing[row] = {"planning_ms": controller.planning_ms, "deadline_misses": controller.misses}
             models[row] = controller.agent.planner.world_model.model
         for row in (name for name in protocol.baselines if name in missing):
-            outcome = run_episode(episode, BASELINES[row](robot), robot, protocol.gate, protocol.period, protocol.delay)
-            rows[row] = describe(outcome)
+            times, (limit, _) = (protocol.period, protocol.delay), self._end(episode, None)
+            outcome = run_episode(episode, BASELINES[row](robot), robot, protocol.gate, *times, limit=limit)
+            rows[row] = self._describe(episode, outcome)
         timing["seconds"] = round(time.perf_counter() - begun, 3)
         if known is not None:
             timing["seconds"] = round(timing["seconds"] + known["timing"]["seconds"], 3)
@@ -198,6 +210,23 @@ class Evaluator:
             "timing": timing,
             **kept,
         }
+
+    @staticmethod
+    def _end(episode: Episode, controller: AgentController | None):
+        """(time limit, what ends the episode besides): where the goal is a picture the agent has to say that it is there."""
+        if episode.image is None:
+            return TIME_LIMIT, None
+        from objective_agent.simulation.goal_images import LIMIT
+
+        return LIMIT, None if controller is None else lambda now, simulation: getattr(controller, "said_there", False)
+
+    @staticmethod
+    def _describe(episode: Episode, outcome: Outcome) -> dict:
+        if episode.image is None:
+            return describe(outcome)
+        from objective_agent.simulation.goal_images import notes
+
+        return describe(outcome) | notes(episode, outcome.track)
 
     def _witness(self, controller: AgentController):
         if not self.protocol.promises:
@@ -223,33 +252,12 @@ def describe(outcome: Outcome) -> dict:
     }
 
 
-def wilson(successes: int, total: int) -> list[float]:
-    """Wilson's 95 % interval of a share (Wilson 1927)."""
-    if not total:
-        return [0.0, 1.0]
-    z = 1.959963984540054
-    share, spread = successes / total, z * z / total
-    centre = share + spread / 2
-    half = z * math.sqrt(share * (1 - share) / total + spread / total / 4)
-    return [max(0.0, (centre - half) / (1 + spread)), min(1.0, (centre + half) / (1 + spread))]
-
-
-def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> dict:
-    """The agent against another controller on the same episodes; `p`: exact two-sided sign test of the discordant pairs."""
-    wins = sum(a and not b for a, b in zip(ours, theirs, strict=True))
-    losses = sum(b and not a for a, b in zip(ours, theirs, strict=True))
-    n, k = wins + losses, min(wins, losses)
-    p = min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n) if n else 1.0
-    return {"difference": (wins - losses) / max(1, len(ours)), "agent_only": wins, "baseline_only": losses, "p": p}
-
-
 def summarize(protocol: Protocol, records: Sequence[dict], model: str, hardware: dict) -> dict:
     """The result's JSON from one record per episode."""
     records = sorted(records, key=lambda record: record["index"])
     agent = _row(records, AGENT)
     ours = [record["rows"][AGENT]["success"] for record in records]
     rows = [record["rows"][AGENT] for record in records]
-    planning = np.array([ms for record in records for ms in record["timing"][AGENT]["planning_ms"]] or [math.nan])
     ticks = sum(row["gate_ticks"] for row in rows)
     without = _row(records, WITHOUT_GATE) if WITHOUT_GATE in protocol.rows else {}
     return {
@@ -266,8 +274,7 @@ def summarize(protocol: Protocol, records: Sequence[dict], model: str, hardware:
         "gate_held_share": sum(row["gate_held"] for row in rows) / max(1, ticks),
         "guardrail_violations": sum(row["guardrail_violations"] for row in rows),
         "braking_share": _braking(rows),
-        "planning_ms": {"p50": _percentile(planning, 50), "p99": _percentile(planning, 99)},
-        "deadline_misses": sum(record["timing"][AGENT]["deadline_misses"] for record in records),
+        **_timing(records, AGENT),
         "baselines": {
             name: _row(records, name) | {"paired": paired(ours, [record["rows"][name]["success"] for record in records])}
             for name in protocol.baselines
@@ -276,6 +283,7 @@ def summarize(protocol: Protocol, records: Sequence[dict], model: str, hardware:
             name: _row(records, name)
             | {
                 "braking_share": _braking([record["rows"][name] for record in records]),
+                **_timing(records, name),
                 "paired": paired(ours, [record["rows"][name]["success"] for record in records]),
             }
             for name in protocol.rows
@@ -286,8 +294,18 @@ def summarize(protocol: Protocol, records: Sequence[dict], model: str, hardware:
         "parameters_digest": protocol.digest(),
         "hardware": hardware,
         **_promises(protocol, records),
+        **_pictures(protocol, records),
         "per_episode": [_compact(record) for record in records],
     }
+
+
+def _pictures(protocol: Protocol, records: Sequence[dict]) -> dict:
+    """What else counts where the goal was a picture."""
+    if "passed" not in records[0]["rows"][AGENT]:
+        return {}
+    from objective_agent.simulation.goal_images import summarize as pictures
+
+    return {"goal_image": pictures(records, protocol.controllers)}
 
 
 def _promises(protocol: Protocol, records: Sequence[dict]) -> dict:
@@ -307,6 +325,14 @@ def _row(records: Sequence[dict], name: str) -> dict:
         "collisions": sum(row["contacts"] for row in rows),
         "collisions_moving": sum(row["contacts_moving"] for row in rows),
         "seconds_to_goal": float(np.mean([row["seconds"] for row in rows if row["success"]])) if successes else None,
+    }
+
+
+def _timing(records: Sequence[dict], name: str) -> dict:
+    planning = np.array([ms for record in records for ms in record["timing"][name]["planning_ms"]] or [math.nan])
+    return {
+        "planning_ms": {"p50": _percentile(planning, 50), "p99": _percentile(planning, 99)},
+        "deadline_misses": sum(record["timing"][name]["deadline_misses"] for record in records),
     }
 
 
