@@ -73,6 +73,7 @@ class WorldModelParameters(Strict):
     surprise_representation: NonNegative = Field(
         0.0, description="root mean square error of the representation that is the alarm level; 0: not compared"
     )
+    swap_timeout: Positive = Field(20.0, le=600, description="all modules must load a new model within this time, s")
 
 
 class MemoryParameters(Strict):

@@ -17,6 +17,7 @@ import torch
 from objective_agent import plugins
 from objective_agent.config import Configuration, CostParameters, PluginSpec, RobotParameters, TermSpec
 from objective_agent.memory.route import lookahead
+from objective_agent.protocols import WorldModel
 from objective_agent.types import (
     Command,
     ConfigurationError,
@@ -54,6 +55,7 @@ class Planner:
         self.robot = robot
         self._seed = seed
         self._key: object = None
+        self._given: WorldModel | None = None
         self._last: tuple[Plan, float, tuple[int, str]] | None = None
         self.optimizer = None
 
@@ -65,13 +67,19 @@ class Planner:
         if self.optimizer is not None:
             self.optimizer.reset(self._seed)
 
+    def use(self, world_model: WorldModel | None) -> None:
+        """Plans with this world model, made elsewhere, not with the one that the configuration names; None: that one again."""
+        self._given = world_model
+
     def prepare(self, configuration: Configuration) -> None:
         """Makes the modules that `configuration` names, unless they are there already.  Raises ConfigurationError."""
         cost, task = configuration.cost, configuration.task
-        key = (cost, configuration.actor, configuration.world_model, task.extra_margin)
+        key = (cost, configuration.actor, configuration.world_model, task.extra_margin, self._given)
         if key == self._key:
             return
-        world_model = plugins.create("world_model", configuration.world_model.world_model, self.robot, "world_model")
+        world_model = self._given
+        if world_model is None:
+            world_model = plugins.create("world_model", configuration.world_model.world_model, self.robot, "world_model")
         objectives = make_objectives(cost, self.robot)
         guardrails = make_guardrails(cost, self.robot, task.extra_margin)
         if self.optimizer is None or self._key is None or self._key[1] != configuration.actor:

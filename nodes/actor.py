@@ -8,23 +8,21 @@ The search has a thread of its own, which owns the planner; callbacks only leave
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
 import time
 from collections import deque
 
-import numpy as np
 import torch
 from nav_msgs.msg import Path
 from std_msgs.msg import Float32MultiArray, String
 
-from objective_agent import plugins
-from objective_agent.config import ActorParameters, Configuration, PluginSpec, Task
+from objective_agent.config import ActorParameters, Configuration
 from objective_agent.planner import Decision, Planner
 from objective_agent.surprise import cautious
 from objective_agent.types import Command, ConfigurationError, InputError, ObjectiveAgentError, WorldState
 from objective_agent_nodes import convert, convert_state, qos
+from objective_agent_nodes.actor_models import ActorModels, warm_up
 from objective_agent_nodes.base import ModuleNode
 from objective_agent_nodes.diagnostics import ERROR, OK, WARN, Health
 from objective_agent_nodes.explain import Explainer
@@ -50,6 +48,7 @@ class Actor(ModuleNode):
         warm_up(self._planner, parameters)
         self._sent, self._fresh = SentCommands(), self.watch("state", 0.3)
         self._configuration: Configuration | None = None
+        self._models = ActorModels(self, self._planner, lambda: self._configuration)
         # a trigger sensor that jitters must not lose its turn, one that is too fast must
         self._thinking = NewestFirst(self._act, self._failed, lambda: 0.5 * self.parameters.period)
         self._route, self._surprise, self._forget = None, (0.0, -math.inf), False
@@ -132,9 +131,8 @@ class Actor(ModuleNode):
         configuration = self._configuration
         if configuration is None:
             return Decision(Command(state.stamp, 0.0, 0.0), None, "no configuration yet", state)
-        expected = getattr(self._planner.world_model, "representation_model", None)
-        if expected and convert_state.short(expected) != state.model:
-            reason = f"states are made by model {state.model}, the world model needs {convert_state.short(expected)}"
+        reason = self._models.choose(configuration, state)
+        if reason:
             return Decision(Command(state.stamp, 0.0, 0.0), configuration, reason, state)
         if self.repeatable:
             return self._planner.decide(configuration, state, self._route, state.stamp, 0.0, math.inf)
@@ -168,24 +166,13 @@ class Actor(ModuleNode):
             "latency_ms": 1000 * self._latency,
             "surprise": self.surprise(),
             "unmatched": self._states.matcher.incomplete,
+            **self._models.values,
         }
         if problem:
             return Health(ERROR, f"holds: {problem}", values)
         if decision is None or not decision.reason:
             return Health(OK, "driving" if decision else "no decision yet", values)
         return Health(OK if decision.reason in ("no task", "goal reached") else WARN, f"holds: {decision.reason}", values)
-
-
-def warm_up(planner: Planner, parameters: ActorParameters) -> None:
-    """Thinks once about nothing: the first decision would otherwise take many times as long as the rest."""
-    merge = plugins.create("configurator", PluginSpec(plugin="merge"), planner.robot)
-    merge.set_parameters(actor=parameters)
-    snapshot = merge.configure(Task(kind="goal_pose", position=(1.0, 0.0)), {"stamp": 1.0, "pose": np.zeros(3)})
-    far = np.full((1, 256, 2), 9.0, np.float32)
-    zeros = [np.zeros(shape, np.float32) for shape in ((1, 1, 1), (1, 3), (1, 2))]
-    with contextlib.suppress(InputError):  # a world model that needs real representations
-        planner.decide(snapshot, WorldState(1.0, *zeros, "warm-up", far), None, 1.0, 0.0, 1.0)
-    planner.reset()
 
 
 def main(args=None) -> int:

@@ -1,8 +1,8 @@
 """The base of all nodes: lifecycle, validated parameters, guarded subscriptions, diagnostics.
 
 A module's node says what it owns (`parameters`, a pydantic model) and fills in the hooks `setup` (configure: everything is
-checked and made here), `start`, `stop`, `teardown`, `on_parameters` and `health`.  A hook that raises an `ObjectiveAgentError`
-makes its transition fail with that one line; nothing that a message contains can end the process.
+checked and made here), `start`, `stop`, `teardown`, `on_parameters` and `health`.  An `ObjectiveAgentError` in a hook makes the
+transition fail with that one line; nothing that a message contains can end the process.
 """
 
 from __future__ import annotations
@@ -84,15 +84,18 @@ class ModuleNode(Parametrized, LifecycleNode):
                 self.refuse(f"{topic}: {error}")
 
         events = qos.subscription_events(topic, (lambda line: None) if quiet else self.get_logger().error)
-        made = self.create_subscription(kind, topic, guarded, profile, event_callbacks=events)
-        self._made.append((self.destroy_subscription, made))
+        self.keep(self.destroy_subscription, self.create_subscription(kind, topic, guarded, profile, event_callbacks=events))
 
     def speak(self, kind: type, topic: str, profile=qos.RELIABLE):
         """A publisher that lives until cleanup."""
         events = qos.publisher_events(topic, self.get_logger().error)
         made = self.create_publisher(kind, topic, profile, event_callbacks=events)
-        self._made.append((self.destroy_publisher, made))
+        self.keep(self.destroy_publisher, made)
         return made
+
+    def keep(self, destroy: Callable, made: Any) -> None:
+        """`destroy(made)` at cleanup."""
+        self._made.append((destroy, made))
 
     def watch(self, topic: str, limit: float) -> Freshness:
         """A freshness watch.  Simulated time is what /clock last said, so there a stamp may be ahead of it after a pause."""
@@ -109,8 +112,8 @@ class ModuleNode(Parametrized, LifecycleNode):
             self.on_time_jump()
 
     def publish_diagnostics(self) -> None:
-        idle = Health(WARN, "inactive" if self.configured else "unconfigured")
-        health = Health(ERROR, self.failure) if self.failure else self.health() if self.active else idle
+        health = self.health() if self.active else Health(WARN, "inactive" if self.configured else "unconfigured")
+        health = Health(ERROR, self.failure) if self.failure else health
         if self.refused:
             health.values = {**health.values, "refused": self.refused, "last_refusal": self.refusal}
         name = self.get_fully_qualified_name().strip("/")

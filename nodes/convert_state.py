@@ -14,16 +14,12 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 
 from objective_agent.config import Task, validate
 from objective_agent.types import InputError, ObjectiveAgentError
+from objective_agent.versions import short
 from objective_agent_nodes.convert import bytes_of, image_to, quaternion, to_time, yaw_of
 
 LARGEST_JSON = 64 * 1024
 DEEPEST_JSON = 16
 _FLOAT = np.dtype("<f4")
-
-
-def short(model: str) -> str:
-    """How a model is named in a frame_id: a sha256 by its first 12 digits, other names as they are."""
-    return model[:12] if len(model) == 64 else model
 
 
 def tokens_to(stamp: float, tokens: np.ndarray, model: str) -> Image:

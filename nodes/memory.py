@@ -23,10 +23,13 @@ from objective_agent.memory.touch import Touch
 from objective_agent.perception.synchronizer import Synchronizer
 from objective_agent.routing import Router, route_goal
 from objective_agent.types import InputError, Odometry, Representation, Scan, WorldState
+from objective_agent.versions import Version
 from objective_agent_nodes import convert, convert_state, qos
 from objective_agent_nodes.base import ModuleNode
 from objective_agent_nodes.diagnostics import ERROR, Health
 from objective_agent_nodes.matching import StampMatcher
+from objective_agent_nodes.model_swap import ModelFollower
+from objective_agent_nodes.parameters import with_model
 from objective_agent_nodes.process import run
 from objective_agent_nodes.snapshot import parse, read
 
@@ -42,6 +45,7 @@ class Memory(ModuleNode):
         self._configuration: Configuration | None = None
         self._sensing = PerceptionParameters()
         self._make(self.parameters)
+        self._versions = ModelFollower(self, self._load, self._switch)
         self._state = self.speak(Image, "state")
         self._odometry = self.speak(OdometryMessage, "state/odom")
         self._points = self.speak(PointCloud2, "state/points")
@@ -51,16 +55,29 @@ class Memory(ModuleNode):
         self.listen(Image, "representation", lambda message: self._on_part("representation", message))
         self.listen(OdometryMessage, "representation/odom", lambda message: self._on_part("odom", message))
         self.listen(LaserScan, "scan", self._on_scan, qos.HISTORY)
-        self.listen(OdometryMessage, "odom", self._on_odometry, qos.HISTORY)
+        self.listen(OdometryMessage, "odom", lambda m: self.synchronizer.add(convert.odometry_from(m)), qos.HISTORY)
         self.listen(stamped, "cmd_vel", self._on_command, qos.HISTORY)
         self.listen(stamped, "cmd_vel_raw", lambda m: self._touch.asked(convert.command_from(m, self.now())))
         self.listen(String, "configuration", self._on_configuration, qos.LATCHED, always=True)
         self.listen(String, "perception/settings", self._on_sensing, qos.LATCHED, always=True)
 
     def _make(self, parameters: MemoryParameters) -> None:
-        self.memory = plugins.create("short_term_memory", parameters.short_term, self.robot, "memory.short_term")
+        self.memory = self._short_term(parameters)
         self.router = Router(parameters, self.robot)
         self._forget()
+
+    def _short_term(self, parameters):
+        return plugins.create("short_term_memory", parameters.short_term, self.robot, "memory.short_term")
+
+    def _load(self, version: Version):
+        """A short-term memory that works with a version's model; None where it has none of its own."""
+        moved = with_model(self.parameters, version.model)
+        return self._short_term(moved) if moved != self.parameters else None
+
+    def _switch(self, version: Version, memory) -> None:
+        if memory is not None:
+            self.memory = memory
+            self.put_parameters(with_model(self.parameters, version.model))
 
     def _forget(self) -> None:
         self.synchronizer = Synchronizer(self._sensing)
@@ -68,7 +85,8 @@ class Memory(ModuleNode):
         self._estimate: tuple[int, Scan] | None = None
         self._touch = Touch(self.robot)
         self._fresh = self.watch("representation", 0.3)
-        self._model, self._told, self._count, self._update_ms, self._route_ms = "", None, 0, 0.0, 0.0
+        self._model, self._told, self._count, self._update_ms, self._route_ms = ("", 0), None, 0, 0.0, 0.0
+        self._foreign = ""
 
     def on_parameters(self, new: Strict) -> None:
         self._make(new)
@@ -96,9 +114,6 @@ class Memory(ModuleNode):
         scan = replace(convert.scan_from(message), estimated=True)
         self._estimate = (convert.nanoseconds(message.header.stamp), scan)
 
-    def _on_odometry(self, message: OdometryMessage) -> None:
-        self.synchronizer.add(convert.odometry_from(message))
-
     def _on_command(self, message) -> None:
         command = convert.command_from(message, self.now())
         self.memory.command_sent(command)
@@ -114,12 +129,15 @@ class Memory(ModuleNode):
             raise InputError(self._fresh.rejection)
         begun = time.perf_counter()
         tokens, model = convert_state.tokens_from(message)
+        version, self._foreign = self._versions.judge("representations", model)
+        if version is None:
+            raise InputError(self._foreign)
         observation = self.synchronizer.observe(odometry.stamp)
         if observation is None:
             return
-        if model != self._model:  # what another model made can't be compared with this one's
+        if self._model != (model, max(version.number, 1)):  # what another model made can't be compared with this one's
             self.memory.reset()
-            self._model = model
+            self._model = (model, max(version.number, 1))
         pose = odometry.pose.astype(np.float32)[None]
         observation = replace(observation, pose=pose, velocity=odometry.velocity.astype(np.float32)[None], images=None)
         observation = with_estimates(observation, (self._felt(message.header.stamp, observation.stamp),))
@@ -161,13 +179,14 @@ class Memory(ModuleNode):
         self._route_ms = max(1000 * (time.perf_counter() - begun), 0.9 * self._route_ms)
 
     def health(self) -> Health:
-        problem = self._fresh.problem(self.now(), time.monotonic()) or self.synchronizer.reason
+        problem = self._foreign or self._fresh.problem(self.now(), time.monotonic()) or self.synchronizer.reason
         values = {
             "states": self._count,
             "update_ms": self._update_ms,
             "route_ms_worst": self._route_ms,
             "route_points": 0 if self.router.route is None else len(self.router.route),
             "unmatched": self._matcher.incomplete,
+            **self._versions.values,
         }
         return Health(ERROR, problem, values) if problem else Health(values=values)
 

@@ -84,6 +84,25 @@ def _plugin(spec: PluginSpec, kind: str, name: str, read_only: bool) -> Iterator
     yield from flatten(plugins.check(kind, spec, name), f"{name}.", read_only)
 
 
+def with_model(model: Strict, folder: str) -> Any:
+    """`model` with the setting `model` of every plugin that has one, the folder of the trained model, set to `folder`."""
+
+    def moved(spec: PluginSpec, kind: str) -> PluginSpec:
+        if "model" not in plugins.resolve(kind, spec.plugin).Config.model_fields:
+            return spec
+        return type(spec)(**{**spec.model_dump(), "model": folder})
+
+    changes: dict[str, Any] = {}
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(model, CostParameters) and name == "terms":
+            kinds = {term: "guardrail" if term in model.guardrails else "objective" for term in value}
+            changes[name] = {term: moved(spec, kinds[term]) for term, spec in value.items()}
+        elif isinstance(value, PluginSpec):
+            changes[name] = moved(value, KINDS[name])
+    return model.model_copy(update=changes)
+
+
 def descriptor(entry: Entry) -> ParameterDescriptor:
     """Text, range and read_only of a parameter.  Dynamic typing lets a float accept an integer; pydantic checks."""
     low = high = None

@@ -20,13 +20,19 @@ class Parametrized:
         self.model = model
         self.parameters: Any = None
         self.common = parameters.CommonParameters()
+        self.changed: frozenset[str] = frozenset()
         self._declared: list[str] = []
+        self._putting = False
         self._settings = self.create_publisher(String, "~/settings", qos.LATCHED)
         self.add_on_set_parameters_callback(self._check_change)
         self.add_post_set_parameters_callback(self._apply_change)
 
-    def on_parameters(self, new: Strict) -> None:
-        """Applies changed (already validated) parameters; `self.parameters` still holds the old ones."""
+    def check_parameters(self, new: Strict) -> None:
+        """Raises ConfigurationError for valid parameters that can't be changed to now; `self.changed` names those set."""
+
+    def on_parameters(self, new: Strict) -> Strict | None:
+        """Applies changed (already validated) parameters; `self.parameters` still holds the old ones, `self.changed` names
+        those set.  May return what becomes the parameters instead."""
 
     @property
     def robot(self) -> RobotParameters:
@@ -59,9 +65,10 @@ class Parametrized:
             self.undeclare_parameter(name)
 
     def _check_change(self, changes: list[Parameter]) -> SetParametersResult:
-        if {change.name for change in changes} & set(self._declared):
+        self.changed = frozenset(change.name for change in changes) & frozenset(self._declared)
+        if self.changed and not self._putting:
             try:
-                self._with(changes)
+                self.check_parameters(self._with(changes))
             except ObjectiveAgentError as error:
                 return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
@@ -73,13 +80,26 @@ class Parametrized:
         return parameters.build(self.model, given, self.get_name())[1]
 
     def _apply_change(self, changes: list[Parameter]) -> None:
-        if not self.configured or not {change.name for change in changes} & set(self._declared):
+        self.changed = frozenset(change.name for change in changes) & frozenset(self._declared)
+        if not self.configured or not self.changed or self._putting:
             return
         new = self._with([])
         try:
-            self.on_parameters(new)
+            new = self.on_parameters(new) or new
         except ObjectiveAgentError as error:
             self.refuse(str(error))
             return
         self.parameters = new
+        self.publish_settings()
+
+    def put_parameters(self, new: Strict) -> None:
+        """The node itself changes its parameters to `new`: what ROS shows and what the settings say; applies nothing."""
+        self.parameters = new
+        shown = [entry for entry in parameters.flatten(new) if not entry.read_only]
+        changes = [(e.name, e.value) for e in shown if self.get_parameter(e.name).value != e.value]
+        self._putting = True
+        try:
+            self.set_parameters([Parameter(name, value=value) for name, value in changes])
+        finally:
+            self._putting = False
         self.publish_settings()

@@ -2,6 +2,7 @@
 
 camera/image_raw, scan, odom, cmd_vel  ->  representation (32FC1, frame_id = model), representation/odom (same stamp),
     representation/scan (same stamp; the sweep that a learned encoder estimates where there is no scan)
+goal_image  ->  goal_representation (32FC1, frame_id = model)
 """
 
 from __future__ import annotations
@@ -9,17 +10,22 @@ from __future__ import annotations
 import sys
 import time
 
+import numpy as np
 from nav_msgs.msg import Odometry as OdometryMessage
 from sensor_msgs.msg import CompressedImage, LaserScan
 from sensor_msgs.msg import Image as ImageMessage
 
 from objective_agent import plugins
 from objective_agent.config import PerceptionParameters, Strict
+from objective_agent.goal_images import encode_goal
 from objective_agent.perception.synchronizer import Synchronizer
-from objective_agent.types import Image, Odometry, Scan
+from objective_agent.types import ConfigurationError, Image, Observation, Odometry, Scan
+from objective_agent.versions import Version, short
 from objective_agent_nodes import convert, convert_state, qos
 from objective_agent_nodes.base import ModuleNode
-from objective_agent_nodes.diagnostics import ERROR, Health
+from objective_agent_nodes.diagnostics import ERROR, WARN, Health
+from objective_agent_nodes.model_swap import ModelFollower
+from objective_agent_nodes.parameters import with_model
 from objective_agent_nodes.process import run
 
 CAMERA, SCAN, ODOM = "camera/image_raw", "scan", "odom"
@@ -30,10 +36,14 @@ class Perception(ModuleNode):
         super().__init__("perception", PerceptionParameters, **options)
 
     def setup(self) -> None:
+        self.encoder = self._encoder(self.parameters)
         self._make(self.parameters)
+        self._versions = ModelFollower(self, self._load, self._switch)
         self._representation = self.speak(ImageMessage, "representation")
         self._odometry = self.speak(OdometryMessage, "representation/odom")
         self._estimate = self.speak(LaserScan, "representation/scan")
+        self._goal = self.speak(ImageMessage, "goal_representation")
+        self.listen(ImageMessage, "goal_image", self._on_goal_image)
         self.listen(ImageMessage, CAMERA, self._on_image, qos.SENSOR)
         self.listen(CompressedImage, f"{CAMERA}/compressed", self._on_image, qos.SENSOR)
         self.listen(LaserScan, SCAN, self._on_scan, qos.HISTORY)
@@ -41,15 +51,42 @@ class Perception(ModuleNode):
         stamped = convert.command_type(self.common.enable_stamped_cmd_vel)
         self.listen(stamped, "cmd_vel", self._on_command, qos.HISTORY)
 
+    def _encoder(self, parameters: PerceptionParameters):
+        return plugins.create("encoder", parameters.encoder, self.robot, "perception.encoder")
+
     def _make(self, parameters: PerceptionParameters) -> None:
-        self.encoder = plugins.create("encoder", parameters.encoder, self.robot, "perception.encoder")
         self.synchronizer = Synchronizer(parameters)
         limits = {CAMERA: 2 * parameters.max_scan_age, SCAN: parameters.max_scan_age, ODOM: parameters.max_odom_age}
         self._fresh = {topic: self.watch(topic, limit) for topic, limit in limits.items()}
         self._needed = (ODOM, CAMERA if parameters.trigger == "camera" else SCAN)
         self._count, self._ms = 0, 0.0
 
+    # --- the model ----------------------------------------------------------------------------------------------------------
+
+    def _load(self, version: Version):
+        """The encoder of a version, in a thread; it has encoded once, because the first time takes longest."""
+        encoder = self._encoder(with_model(self.parameters, version.model))
+        if version.representation not in (None, encoder.model):
+            needed = short(version.representation)
+            raise ConfigurationError(f"the encoder is {short(encoder.model)}, the world model needs {needed}")
+        blank = Observation(1.0, np.zeros((1, 3)), np.zeros((1, 2)), images=np.zeros((1, 64, 64, 3), np.uint8))
+        features = encoder.encode(blank).tokens.shape[-1]
+        if version.features not in (None, features):
+            raise ConfigurationError(f"its encoder gives {features} features, its world model takes {version.features}")
+        return encoder
+
+    def _switch(self, version: Version, encoder) -> None:
+        self.encoder = encoder
+        self.put_parameters(with_model(self.parameters, version.model))
+
+    def check_parameters(self, new: Strict) -> None:
+        current = self._versions.follower.current
+        if "encoder.model" in self.changed and current is not None and current.representation is not None:
+            raise ConfigurationError("encoder.model follows the world model: set world_model.model of the node world_model")
+
     def on_parameters(self, new: Strict) -> None:
+        if new.encoder != self.parameters.encoder:
+            self.encoder = self._encoder(new)
         self._make(new)
 
     def on_time_jump(self) -> None:
@@ -66,6 +103,11 @@ class Perception(ModuleNode):
         image = convert.image_from(message)
         if self._accept(CAMERA, image) and self.parameters.trigger == "camera":
             self._perceive(image.stamp, message.header.stamp)
+
+    def _on_goal_image(self, message: ImageMessage) -> None:
+        """A picture of where to go becomes what the task is made of."""
+        goal = encode_goal(self.encoder, convert.image_from(message).rgb)
+        self._goal.publish(convert_state.tokens_to(self.now(), np.asarray(goal.tokens), goal.model))
 
     def _on_scan(self, message: LaserScan) -> None:
         scan = convert.scan_from(message, self.common.lidar_pose)
@@ -103,12 +145,16 @@ class Perception(ModuleNode):
     def health(self) -> Health:
         now, arrival = self.now(), time.monotonic()
         values = {"observations": self._count, "encode_ms": self._ms, "model": self.encoder.model}
+        values |= self._versions.values
         for topic, fresh in self._fresh.items():
             values[f"{topic} age"] = fresh.age(now, arrival)
         values |= {f"refused {why}": count for why, count in self.synchronizer.rejected.items()}
         problems = [problem for topic in self._needed if (problem := self._fresh[topic].problem(now, arrival))]
         problems += [self.synchronizer.reason] if not problems and self.synchronizer.reason else []
-        return Health(ERROR, "; ".join(problems), values) if problems else Health(values=values)
+        if problems:
+            return Health(ERROR, "; ".join(problems), values)
+        _, foreign = self._versions.judge("representations", self.encoder.model)
+        return Health(WARN, foreign.replace("holds", "not used"), values) if foreign else Health(values=values)
 
 
 def main(args=None) -> int:

@@ -11,7 +11,7 @@ from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallba
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 
 
-def _profile(reliable: bool, latched: bool = False, depth: int = 1) -> QoSProfile:
+def profile(reliable: bool, latched: bool = False, depth: int = 1) -> QoSProfile:
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=depth,
@@ -20,15 +20,15 @@ def _profile(reliable: bool, latched: bool = False, depth: int = 1) -> QoSProfil
     )
 
 
-SENSOR = _profile(reliable=False)
+SENSOR = profile(reliable=False)
 """To subscribe to sensors: the newest message only."""
-HISTORY = _profile(reliable=False, depth=10)
+HISTORY = profile(reliable=False, depth=10)
 """To subscribe to sensors whose history counts (odometry that poses are interpolated from, commands that were sent)."""
-RELIABLE = _profile(reliable=True)
+RELIABLE = profile(reliable=True)
 """To publish anything, and to subscribe to what comes from this package's own nodes."""
-LATCHED = _profile(reliable=True, latched=True)
+LATCHED = profile(reliable=True, latched=True)
 """Settings that a late joiner must get: `task`, `configuration`, `model_version`, `~/settings`."""
-DIAGNOSTICS = _profile(reliable=True, depth=10)
+DIAGNOSTICS = profile(reliable=True, depth=10)
 
 _REMEDIES = {
     QoSPolicyKind.RELIABILITY: "publish it reliable, or subscribe best-effort",

@@ -82,6 +82,11 @@ class Jepa:
     def dt(self) -> float:
         return self.shape.nominal.dt
 
+    @property
+    def features(self) -> int:
+        """Of a representation's token."""
+        return self.shape.features
+
     def rollout(self, state: WorldState, actions: Array, futures: int = 1, dt: float = 0.2) -> Trajectory:
         """Imagines `actions` [B, N, H, 2] in `futures` <= heads futures; read-outs `clearance` and `people` [B, N, K, H].
 
