@@ -26,8 +26,8 @@ from torch import Tensor
 from objective_agent import weights
 from objective_agent.config import RobotParameters, Strict, validate
 from objective_agent.types import Array, ConfigurationError, InputError, Trajectory, WorldState
+from objective_agent.world_model.foresight import READOUTS, Foreseen, Foresight
 from objective_agent.world_model.jepa_network import PredictorNetwork, PredictorShape
-from objective_agent.world_model.readouts import compose
 
 MOST_STEPS = 25
 """An older observation than this many steps is no ground to plan from."""
@@ -47,6 +47,14 @@ class Calibration(Strict):
     people: tuple[float, ...] = Field(min_length=1)
     surprise: float = Field(0.0, ge=0)
     """Root mean square error of a representation predicted for half a second that is unusual; 0: not known."""
+    selected: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    """What is taken off in addition because plans are selected (`objective-agent calibrate`), per read-out and step, metres."""
+
+    def margin(self, name: str) -> tuple[float, ...]:
+        """All that is taken off read-out `name` at each step; the last step's serves for all later ones."""
+        base, more = getattr(self, name), self.selected.get(name) or (0.0,)
+        steps = range(max(len(base), len(more)))
+        return tuple(base[min(step, len(base) - 1)] + more[min(step, len(more) - 1)] for step in steps)
 
 
 class Jepa:
@@ -69,12 +77,14 @@ class Jepa:
         self.representation_model = str(card["sha256"].get("encoder"))
         about = card.get("calibration") or {}
         margins = {**(about.get("margins") or {}), "surprise": about.get("surprise", 0.0)}
+        margins["selected"] = (about.get("selected") or {}).get("margins") or {}
         calibration = validate(Calibration, margins, f"{folder}: card: calibration.margins")
         self.surprise_representation = calibration.surprise
-        self._margins = {
-            name: torch.tensor(values if config.margins else [0.0], device=config.device)
-            for name, values in (("clearance", calibration.clearance), ("people", calibration.people))
-        }
+        self._margins = [
+            torch.tensor(calibration.margin(name) if config.margins else [0.0], device=config.device) for name in READOUTS
+        ]
+        self._foresight: Foresight | None = None
+        self._begun: tuple | None = None
         self._device = config.device
         self._delay = robot.actuator_delay
 
@@ -94,32 +104,35 @@ class Jepa:
         the model's, for more futures than it has heads, or for a representation of another size.
         """
         actions = torch.as_tensor(actions, dtype=torch.float32, device=self._device)
-        origin, known, alpha = self._begin(state)
-        self._check(origin, actions, futures, dt)
-        batch, asked, horizon, _ = actions.shape
-        candidates, lead = asked + 1, known.shape[1] - 1
-        blended = self._blend(known, torch.cat([actions, torch.zeros_like(actions[:, :1])], 1), alpha)
         with torch.inference_mode():
-            states, motions, velocities = self._imagine(origin, blended, futures)
-            poses = compose(_each(origin.pose, candidates).expand(futures, -1, -1), motions.transpose(1, 2)).transpose(1, 2)
-            later = states[:, lead + 1 :]
-            heads = {"clearance": self.network.readouts.clearance, "people": self.network.readouts.people}
-            margins = {name: self._margin(name, lead, horizon) for name in heads}
+            origin, before, known, alpha = self._begin(state)
+            self._check(origin, actions, futures, dt)
+            # To brake and stand is among the candidates of every search, as the first of them.
+            stands = not bool(actions[:, 0].any())
+            imagined = actions if stands else torch.cat([torch.zeros_like(actions[:, :1]), actions], 1)
+            (batch, candidates, horizon, _), lead = imagined.shape, known.shape[1] - 1
+            blended = self._blend(known, imagined, alpha)
+            found = self._foresee(origin, before, blended, futures, horizon)
 
             def axes(value: Tensor) -> Tensor:  # [K, H, B N, ...] -> [B, N, K, H, ...]
-                value = value.reshape(futures, horizon, batch, candidates, *value.shape[3:])
+                value = value.unflatten(2, (batch, candidates))
                 return value.permute(2, 3, 0, 1, *range(4, value.ndim))
 
-            readouts = {name: axes(head(later)[1] - margins[name]) for name, head in heads.items()}
+            def asked(value: Tensor) -> Tensor:
+                return value if stands else value[:, 1:]
+
+            lows = found.lows - self._margin(lead, horizon)
+            readouts = {name: axes(low) for name, low in zip(READOUTS, lows.unbind(1), strict=True)}
             return Trajectory(
                 state=state if isinstance(state, AdvancedState) else origin,
                 actions=actions,
-                poses=axes(poses[:, lead:])[:, :asked],
-                velocities=axes(velocities[:, lead:])[:, :asked],
+                poses=asked(axes(found.poses(_each(origin.pose, candidates))[:, lead:])),
+                velocities=asked(axes(found.velocities[:, :, lead:].movedim(1, -1))),
                 dt=dt,
-                representations=axes(later)[:, :asked, ..., None, :],
-                readouts={name: value[:, :asked] for name, value in readouts.items()},
-                standing={name: value[:, asked:] for name, value in readouts.items()},
+                representations=asked(axes(found.states[:, lead + 1 :])).unsqueeze(-2),
+                readouts={name: asked(low) for name, low in readouts.items()},
+                standing={name: low[:, :1] for name, low in readouts.items()},
+                start=origin.stamp + lead * dt,
             )
 
     def advance(self, state: WorldState, until: float) -> WorldState:
@@ -137,23 +150,27 @@ class Jepa:
             raise InputError(
                 f"advance: {until - origin.stamp:.2f} s ahead; the learned model goes {MOST_STEPS * self.dt:g} s at most"
             )
-        edges = origin.stamp + self.dt * np.arange(steps + 1)
+        edges = origin.stamp + self.dt * np.arange(-1, steps + 1)
         with torch.inference_mode():
-            states, motions, velocities = self._imagine(origin, _commands(origin, edges)[:, None], self.shape.heads)
-            poses = compose(origin.pose, motions.mean(0).transpose(0, 1)).transpose(0, 1)
-            poses = torch.cat([origin.pose[None], poses])
-            speeds = torch.cat([origin.velocity[None], velocities.mean(0)])
+            commands = _commands(origin, edges)
+            found = self._foresee(origin, commands[:, 0], commands[:, None, 1:], self.shape.heads)
+            poses = torch.cat([origin.pose[None], found.poses(origin.pose).mean(0)])
+            speeds = torch.cat([origin.velocity[None], found.velocities.mean(0).permute(1, 2, 0)])
             share = (until - edges[-2]) / self.dt
-            between = [torch.lerp(values[-2], values[-1], share) for values in (states.mean(0), poses, speeds)]
+            states = found.states[:, -2:].mean(0)
+            between = [torch.lerp(values[-2], values[-1], share) for values in (states, poses, speeds)]
         fields = {name: getattr(origin, name) for name in ("model", "points", "sent_stamps", "sent")}
         return AdvancedState(float(until), between[0][:, None], between[1], between[2], origin=origin, **fields)
 
-    def _begin(self, state: WorldState) -> tuple[WorldState, Tensor, float]:
-        """(observed state, mean commands [B, whole steps + 1, 2] already sent, alpha of the broken step)."""
-        if not isinstance(state, AdvancedState):
-            origin = state.to_torch(self._device)
-            return origin, origin.velocity[:, None], 0.0
-        origin = state.origin
+    def _begin(self, state: WorldState) -> tuple[WorldState, Tensor, Tensor, float]:
+        """(observed state, mean command [B, 2] of the step before it, mean commands [B, whole steps + 1, 2] already sent since,
+        alpha of the broken step).  Kept for the next call: a search asks with one state all the time."""
+        if self._begun is None or self._begun[0] is not state:
+            self._begun = (state, self._begin_anew(state))
+        return self._begun[1]
+
+    def _begin_anew(self, state: WorldState) -> tuple[WorldState, Tensor, Tensor, float]:
+        origin = state.origin if isinstance(state, AdvancedState) else state.to_torch(self._device)
         ahead = max(0.0, state.stamp - self._delay - origin.stamp)
         whole = int(ahead / self.dt + 1e-6)
         alpha = max(0.0, ahead / self.dt - whole)
@@ -161,9 +178,9 @@ class Jepa:
             raise InputError(
                 f"rollout: the observation is {ahead:.2f} s old; the learned model bridges {MOST_STEPS * self.dt:g} s"
             )
-        edges = origin.stamp + self.dt * np.arange(whole + 1)
-        broken = max(alpha, 1e-3) * self.dt
-        return origin, _commands(origin, np.append(edges, edges[-1] + broken)), alpha if alpha > 1e-3 else 0.0
+        edges = origin.stamp + self.dt * np.arange(-1, whole + 1)
+        commands = _commands(origin, np.append(edges, edges[-1] + max(alpha, 1e-3) * self.dt))
+        return origin, commands[:, 0], commands[:, 1:], alpha if alpha > 1e-3 else 0.0
 
     def _blend(self, known: Tensor, actions: Tensor, alpha: float) -> Tensor:
         """The model's actions [B, N, whole steps + H, 2]: what was sent, then `actions` shifted by the broken step."""
@@ -173,21 +190,18 @@ class Jepa:
             actions = alpha * torch.cat([sent[:, :, -1:], actions[:, :, :-1]], 2) + (1 - alpha) * actions
         return torch.cat([sent[:, :, :-1], actions], 2)
 
-    def _imagine(self, origin: WorldState, actions: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(representations [K, H + 1, B N, D], relative poses [K, H, B N, 3], velocities) along model actions [B, N, H, 2]."""
+    def _foresee(self, origin: WorldState, before: Tensor, actions: Tensor, heads: int, readout_steps: int = 0) -> Foreseen:
+        """What comes of model actions [B, N, H, 2]."""
+        if self._foresight is None:  # the weights are final from here on
+            self._foresight = Foresight(self.network)
         candidates = actions.shape[1]
-        flat = actions.flatten(0, 1)
-        states = self.network.imagine(_each(origin.representation[:, 0], candidates), flat, heads)
-        before = _commands(origin, np.array([origin.stamp - self.dt, origin.stamp]))[:, 0]
-        velocity = _each(origin.velocity, candidates)
-        motions, velocities = self.network.motions(states, velocity, _each(before, candidates), flat)
-        return states, motions, velocities
+        start, velocity, before = (_each(value, candidates) for value in (origin.representation[:, 0], origin.velocity, before))
+        return self._foresight.foresee(start, velocity, before, actions.flatten(0, 1), heads, readout_steps)
 
-    def _margin(self, name: str, lead: int, horizon: int) -> Tensor:
-        """Margins [H, 1] of the steps handed out; the last one serves all later steps."""
-        margins = self._margins[name]
-        steps = torch.arange(lead, lead + horizon, device=margins.device).clamp(max=len(margins) - 1)
-        return margins[steps][:, None]
+    def _margin(self, lead: int, horizon: int) -> Tensor:
+        """Margins [2, H, 1] of the read-outs at the steps handed out; the last one serves all later steps."""
+        steps = torch.arange(lead, lead + horizon, device=self._device)
+        return torch.stack([margins[steps.clamp(max=len(margins) - 1)] for margins in self._margins])[:, :, None]
 
     def _check(self, state: WorldState, actions: Tensor, futures: int, dt: float) -> None:
         if actions.ndim != 4 or actions.shape[0] != state.batch or actions.shape[-1] != 2:

@@ -26,6 +26,9 @@ MOTION_SCALE = (0.1, 0.02, 0.3)
 CLEARANCE_LIMIT, PEOPLE_LIMIT = 1.0, 3.0
 """Distances beyond these all count the same, m."""
 
+CLEARANCE_SCALE, PEOPLE_SCALE = 0.3, 1.0
+"""Unit of the quantiles' distance from the mean, m."""
+
 
 class Nominal(Strict):
     """The robot as its data sheet has it; stored with the weights, because the learned part corrects just this."""
@@ -41,36 +44,43 @@ class Nominal(Strict):
 def nominal_rollout(velocity: Tensor, commands: Tensor, nominal: Nominal) -> tuple[Tensor, Tensor]:
     """(relative poses [H, n, 3] of H steps, velocities [H + 1, n, 2] at their ends, the start first) of a robot that obeys.
 
-    `velocity` [n, 2] at the start; `commands` [H + 1, n, 2]: the mean command of the step before, then one per step.  In each
-    step the command before acts until the delay is over, then its own; speeds ramp under the acceleration limits; each of the
-    two phases is one circular arc.
+    `velocity` [n, 2] at the start; `commands` [H + 1, n, 2]: the mean command of the step before, then one per step.
     """
-    limits = torch.tensor([nominal.max_acceleration, nominal.max_turn_acceleration], device=commands.device)
+    motions, velocities = nominal_steps(velocity.T, commands.permute(2, 0, 1), nominal)
+    return motions.permute(1, 2, 0), velocities.permute(1, 2, 0)
+
+
+def nominal_steps(velocity: Tensor, commands: Tensor, nominal: Nominal) -> tuple[Tensor, Tensor]:
+    """The same with components first, as planning computes it: [2, n] and [2, H + 1, n] give [3, H, n] and [2, H + 1, n].
+
+    In each step the command before acts until the delay is over, then its own; speeds ramp under the acceleration limits; each
+    of the two phases is one circular arc.
+    """
+    limits = torch.tensor([nominal.max_acceleration, nominal.max_turn_acceleration], device=commands.device)[:, None]
     delay = min(nominal.actuator_delay, nominal.dt)
     rest = nominal.dt - delay
-    velocities = [velocity]
-    for before, command in pairwise(commands):
-        middle = velocity + torch.clamp(before - velocity, -limits * delay, limits * delay)
-        velocity = middle + torch.clamp(command - middle, -limits * rest, limits * rest)
+    velocity, commands = velocity / limits, commands / limits[:, None]  # from here on in seconds at the acceleration limit
+    velocities, middles = [velocity], []
+    for before, command in pairwise(commands.unbind(1)):
+        middle = velocity + torch.clamp(before - velocity, -delay, delay)
+        velocity = middle + torch.clamp(command - middle, -rest, rest)
+        middles.append(middle)
         velocities.append(velocity)
-    velocities = torch.stack(velocities)
-    first, middle = _phase(velocities[:-1], commands[:-1], limits, delay)
-    second, _ = _phase(middle, commands[1:], limits, rest)
-    cos, sin = torch.cos(first[..., 2]), torch.sin(first[..., 2])
-    x = first[..., 0] + cos * second[..., 0] - sin * second[..., 1]
-    y = first[..., 1] + sin * second[..., 0] + cos * second[..., 1]
-    return torch.stack([x, y, first[..., 2] + second[..., 2]], -1), velocities
+    velocities, middle = torch.stack(velocities, 1), torch.stack(middles, 1)
+    x, y, turn = _phase(velocities[:, :-1], middle, commands[:, :-1], limits, delay)
+    further, aside, more = _phase(middle, velocities[:, 1:], commands[:, 1:], limits, rest)
+    cos, sin = torch.cos(turn), torch.sin(turn)
+    motions = torch.stack([x + cos * further - sin * aside, y + sin * further + cos * aside, turn + more])
+    return motions, velocities * limits[:, None]
 
 
-def _phase(velocity: Tensor, command: Tensor, limits: Tensor, seconds: float) -> tuple[Tensor, Tensor]:
-    """(relative pose [..., 3], end velocity [..., 2]) of `seconds` under one command."""
-    change = command - velocity
-    ramp = (change.abs() / limits).clamp(max=seconds)
-    gained = torch.sign(change) * limits * ramp
-    covered = ramp * (velocity + 0.5 * gained) + command * (seconds - ramp)
-    distance, turn = covered[..., 0], covered[..., 1]
+def _phase(begin: Tensor, end: Tensor, command: Tensor, limits: Tensor, seconds: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(x, y, yaw), each [H, n], of `seconds` under one command, in which the speed goes from `begin` to `end` [2, H, n]."""
+    gained = end - begin
+    ramp = gained.abs()
+    distance, turn = limits[:, None] * (ramp * (begin + 0.5 * gained) + command * (seconds - ramp))
     chord = distance * torch.sinc(turn / (2 * math.pi))
-    return torch.stack([chord * torch.cos(turn / 2), chord * torch.sin(turn / 2), turn], -1), velocity + gained
+    return chord * torch.cos(turn / 2), chord * torch.sin(turn / 2), turn
 
 
 class Readouts(nn.Module):
@@ -103,11 +113,11 @@ class Readouts(nn.Module):
 
     def clearance(self, representation: Tensor) -> tuple[Tensor, Tensor]:
         """Clearance during the step that led here, and its 5 % quantile, both [...], metres (all beyond 1 m are alike)."""
-        return _with_quantile(self.clearance_head(representation), 0.3)
+        return _with_quantile(self.clearance_head(representation), CLEARANCE_SCALE)
 
     def people(self, representation: Tensor) -> tuple[Tensor, Tensor]:
         """Distance to the nearest person now, and its 5 % quantile, both [...], metres (all beyond 3 m are alike)."""
-        return _with_quantile(self.people_head(representation), 1.0)
+        return _with_quantile(self.people_head(representation), PEOPLE_SCALE)
 
 
 def _with_quantile(values: Tensor, scale: float) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from learned_model import CLEARANCE_MARGIN, PEOPLE_MARGIN, write_untrained
 from objective_agent import plugins
 from objective_agent.config import PluginSpec, RobotParameters
 from objective_agent.types import ConfigurationError, InputError, WorldState
+from objective_agent.world_model.foresight import Foresight
 from objective_agent.world_model.jepa_network import Heads, PredictorShape
 from objective_agent.world_model.readouts import Nominal, compose, nominal_rollout
 from objective_agent.world_model.unicycle import Unicycle
@@ -250,3 +251,20 @@ def test_imagining_for_planning_and_for_training_are_the_same():
     with torch.no_grad():
         planned = heads(start, plan, 3)
     torch.testing.assert_close(planned, heads(start, plan, 3))
+
+
+def test_planning_foresees_what_the_trained_network_says(model):
+    network, generator = model.network, torch.Generator().manual_seed(3)
+    start, velocity, before = (torch.randn(5, size, generator=generator) for size in (32, 2, 2))
+    plan = torch.randn(5, 7, 2, generator=generator)
+    with torch.no_grad():
+        found = Foresight(network).foresee(start, velocity, before, plan, 3, readout_steps=4)
+        states = network.imagine(start, plan, 3)
+        motions, velocities = network.motions(states, velocity, before, plan)
+        lows = [low(states[:, -4:])[1] for low in (network.readouts.clearance, network.readouts.people)]
+    torch.testing.assert_close(found.states, states)
+    torch.testing.assert_close(found.motions.movedim(1, -1), motions, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.velocities.movedim(1, -1), velocities, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.lows, torch.stack(lows, 1), rtol=1e-4, atol=1e-6)
+    poses = compose(torch.ones(3, 5, 3), motions.transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(found.poses(torch.ones(5, 3)), poses, rtol=1e-4, atol=1e-5)
