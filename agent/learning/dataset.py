@@ -16,18 +16,18 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from objective_agent.config import PerceptionParameters
-from objective_agent.learning.bags import Bag, find_bags, read_bag
+from objective_agent.learning.bags import Bag, Segment, find_bags, read_bag
 from objective_agent.learning.coverage import coverage
 from objective_agent.learning.rows import COLUMNS, segment_rows
 from objective_agent.learning.workers import start_worker
-from objective_agent.types import InputError
+from objective_agent.types import InputError, Scan
 
 SCHEMA = 2
 HELD_OUT = 0.12
@@ -110,10 +110,12 @@ class Dataset:
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """How bags become rows.  `radius` of the footprint for bags that don't say which robot made them, m."""
+    """How bags become rows.  `radius` of the footprint for bags that don't say which robot made them, m; `lidar_pose`: pose
+    [x, y, yaw] of the lidar in base_link (a LaserScan doesn't say), m, rad."""
 
     dt: float = 0.2
     radius: float = 0.18
+    lidar_pose: tuple[float, float, float] = (0.0, 0.0, 0.0)
     perception: PerceptionParameters = field(default_factory=PerceptionParameters)
 
     def __post_init__(self):
@@ -187,6 +189,7 @@ def bag_rows(path: Path, settings: BuildSettings) -> BagRows:
     radius = _radius(bag, settings.radius)
     pieces = []
     for segment in bag.segments:
+        mount(segment, settings.lidar_pose)
         for rows in segment_rows(segment, settings.perception, radius, settings.dt, counts):
             if len(rows["stamp"]) < SHORTEST:
                 counts["episodes: too short, left out"] += 1
@@ -197,6 +200,12 @@ def bag_rows(path: Path, settings: BuildSettings) -> BagRows:
             bag.sha256, problem=f"{path}: gives no episode of {SHORTEST} steps; {_said(counts)}", counts=dict(counts)
         )
     return BagRows(bag.sha256, tuple(pieces), dict(counts))
+
+
+def mount(segment: Segment, pose: tuple[float, float, float]) -> None:
+    """Puts the sweeps of `segment` where the lidar sits, as the perception node does."""
+    if any(pose):
+        segment.readings[Scan] = [replace(scan, offset=tuple(pose)) for scan in segment.of(Scan)]
 
 
 def _said(counts: Counter) -> str:

@@ -129,6 +129,13 @@ def test_rows_are_the_observations_that_a_running_robot_would_have_had(bag, data
     assert found == len(rows)
 
 
+def test_a_lidar_in_front_of_the_middle_sees_from_there(tmp_path):
+    middle, front = made(tmp_path, robot(), "middle"), made(tmp_path, robot(), "front", lidar_pose=(0.1, 0.0, 0.0))
+    nearer = front.columns["clearance"] - middle.columns["clearance"]
+    assert nearer[1:] == pytest.approx(0.1, abs=1e-3)
+    assert front.columns["scan"][5, 90] - middle.columns["scan"][5, 90] == pytest.approx(0.1, abs=1e-3)
+
+
 def test_actions_motion_and_clearance_are_means_and_minima_over_the_step(tmp_path):
     data = made(tmp_path, robot())
     columns = data.columns
