@@ -20,6 +20,7 @@ import yaml
 from objective_agent import resources
 from objective_agent.config import load_node_parameters
 from objective_agent.types import InputError
+from objective_agent_nodes import demo_parameters
 from objective_agent_nodes.children import Child, Children
 from objective_agent_nodes.graph import GATE, MODULES, NODES, SIMULATOR, check_sections
 
@@ -32,6 +33,8 @@ LEVELS = {"debug": "debug", "info": "info", "warning": "warn", "error": "error"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--params", type=Path, metavar="FILE", help="ROS parameter file (default: the shipped config/sim.yaml)")
+    model = "drive with this learned model (default: what the parameter file says; with it, config/learned.yaml)"
+    parser.add_argument("--model", metavar="DIR", help=model)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--world", metavar="W", help="simulated world: a shipped one's name or an MJCF file")
     where.add_argument("--no-simulator", action="store_true", help="the sensors come from a robot or another simulator")
@@ -47,7 +50,10 @@ def main(args: argparse.Namespace) -> int:
     before = {
         number: signal.signal(number, lambda number, _: stop.append(number)) for number in (signal.SIGINT, signal.SIGTERM)
     }
-    graph = Graph(args)
+    extra: dict[str, dict] = {}
+    if args.model is not None:
+        args.params, extra, _ = demo_parameters.choose(args.model, args.params)
+    graph = Graph(args, extra)
     try:
         graph.start()
         while not stop:

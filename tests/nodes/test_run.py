@@ -147,6 +147,7 @@ def test_killing_run_itself_leaves_no_process(run, until):
         (["--world", "nowhere"], "world 'nowhere': unknown; shipped: apartment"),
         (["--params", "missing.yaml"], "missing.yaml: can't be read"),
         (["--world", "apartment", "--no-simulator"], "not allowed with"),
+        (["--model", "models/nowhere"], "model models/nowhere: no such folder"),
     ],
 )
 def test_what_can_not_be_used_is_one_line_and_exit_code_2(run, arguments, why):
