@@ -22,6 +22,7 @@ from objective_agent.types import ConfigurationError, InputError
 
 CARD = "card.yaml"
 REMEDY = "restore it or train again: objective-agent train"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a robot may read a card while it drives: the fast one, where it is
 
 
 def find_model(name: str) -> Path:
@@ -41,7 +42,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     """The model's card.  ConfigurationError with one line when it is missing or damaged."""
     path = folder / CARD
     try:
-        card = yaml.safe_load(path.read_text(encoding="utf-8"))
+        card = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
     except OSError as error:
         raise ConfigurationError(f"{path}: can't be read: {error.strerror}; a model is a folder that train wrote") from None
     except (yaml.YAMLError, UnicodeDecodeError):

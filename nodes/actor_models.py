@@ -17,7 +17,7 @@ from objective_agent.config import ActorParameters, Configuration, PluginSpec, T
 from objective_agent.planner import Planner
 from objective_agent.types import ConfigurationError, InputError, WorldState
 from objective_agent.versions import Version, short
-from objective_agent_nodes.model_swap import ModelFollower
+from objective_agent_nodes.model_swap import LOADING, ModelFollower
 
 CONFIGURED = 10.0
 """How long a version waits for the first configuration, s."""
@@ -60,7 +60,8 @@ class ActorModels:
             time.sleep(0.05)
         spec, actor = configuration.world_model.world_model, configuration.actor
         moved = PluginSpec(**{**spec.model_dump(), "model": version.model})
-        world_model = plugins.create("world_model", moved, self._node.robot, "world_model")
+        with LOADING:
+            world_model = plugins.create("world_model", moved, self._node.robot, "world_model")
         if world_model.model != version.world_model:
             found, wanted = short(world_model.model), short(version.world_model)
             raise ConfigurationError(f"the folder holds world model {found}, not {wanted}")

@@ -39,6 +39,10 @@ def keep_timer(node, callback: Callable[[], None]) -> None:
     node.keep(node.destroy_timer, node.create_timer(PERIOD, callback, clock=node.steady))
 
 
+LOADING = threading.Lock()
+"""Held while a model is made: several modules of one process that load at once would take its decisions' time."""
+
+
 class Background:
     """Runs one thing at a time in a thread, the newest only; `poll` hands its result to the thread that asks."""
 

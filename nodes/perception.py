@@ -24,7 +24,7 @@ from objective_agent.versions import Version, short
 from objective_agent_nodes import convert, convert_state, qos
 from objective_agent_nodes.base import ModuleNode
 from objective_agent_nodes.diagnostics import ERROR, WARN, Health
-from objective_agent_nodes.model_swap import ModelFollower
+from objective_agent_nodes.model_swap import LOADING, ModelFollower
 from objective_agent_nodes.parameters import with_model
 from objective_agent_nodes.process import run
 
@@ -65,7 +65,8 @@ class Perception(ModuleNode):
 
     def _load(self, version: Version):
         """The encoder of a version, in a thread; it has encoded once, because the first time takes longest."""
-        encoder = self._encoder(with_model(self.parameters, version.model))
+        with LOADING:
+            encoder = self._encoder(with_model(self.parameters, version.model))
         if version.representation not in (None, encoder.model):
             needed = short(version.representation)
             raise ConfigurationError(f"the encoder is {short(encoder.model)}, the world model needs {needed}")
@@ -130,7 +131,7 @@ class Perception(ModuleNode):
         tokens = representation.tokens
         tokens = tokens.cpu().numpy() if hasattr(tokens, "cpu") else tokens
         odometry = convert.odometry_to(Odometry(stamp, observation.pose[0], observation.velocity[0]))
-        message = convert_state.tokens_to(stamp, tokens, representation.model)
+        message = convert_state.tokens_to(stamp, tokens, representation.model, representation.senses)
         message.header.stamp = odometry.header.stamp = exact  # the sensor's stamp to the nanosecond
         for scan in representation.scans[:1]:  # first: it must be there when the other two are complete
             if scan is not None:

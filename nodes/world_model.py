@@ -22,6 +22,7 @@ from objective_agent_nodes import convert, qos
 from objective_agent_nodes.base import ModuleNode
 from objective_agent_nodes.diagnostics import WARN, Health
 from objective_agent_nodes.model_owner import ModelOwner, describe
+from objective_agent_nodes.model_swap import LOADING
 from objective_agent_nodes.parameters import with_model
 from objective_agent_nodes.process import run
 from objective_agent_nodes.snapshot import SentCommands, StateReader
@@ -56,7 +57,8 @@ class WorldModel(ModuleNode):
     # --- the model ----------------------------------------------------------------------------------------------------------
 
     def _load(self, folder: str):
-        return self._create(with_model(self.parameters, folder).world_model)
+        with LOADING:
+            return self._create(with_model(self.parameters, folder).world_model)
 
     def _switch(self, version: Version, world_model) -> None:
         new = with_model(self.parameters, version.model)
