@@ -98,6 +98,16 @@ def test_without_anything_against_it_the_representation_collapses_and_training_s
     assert not (tmp_path / "model" / "card.yaml").exists()
 
 
+def test_knowing_only_the_homes_it_trained_in_is_no_collapse(toy_data, tmp_path):
+    made = trainer(toy_data, tmp_path / "model", steps=2)
+    healthy = {"rank": 12.0, "std": 0.3}
+    made._held_out = {**healthy, "relative": 1.02, "relative_trained": 0.7}
+    made._refuse_collapse()
+    made._held_out = {**healthy, "relative": 1.02, "relative_trained": 0.99}
+    with pytest.raises(CollapseError, match="does not tell where the robot is"):
+        made._refuse_collapse()
+
+
 def test_kill_9_costs_at_most_one_interval(toy_data, tmp_path):
     out = tmp_path / "model"
     config = tmp_path / "train.yaml"
