@@ -20,6 +20,7 @@ import numpy as np
 
 from objective_agent import plugins
 from objective_agent.config import AgentParameters, Configuration, Task
+from objective_agent.goal_images import encode_goal, goal_distance, goal_task
 from objective_agent.memory.seen import with_estimates
 from objective_agent.memory.touch import Touch
 from objective_agent.perception.synchronizer import Synchronizer
@@ -53,7 +54,10 @@ class Agent:
         self.planner = Planner(robot, seed)
         self._meter: SurpriseMeter | None = None
         self.surprise = 0.0
+        self.surprises: dict[str, float] = {}
         self.representation: Representation | None = None
+        self.goal_image: tuple[float, float] | None = None
+        """Stamp and distance of the last comparison of the present with a goal image; 1 counts as there."""
         self.task = Task()
 
     def reset(self, seed: int | None = None) -> None:
@@ -63,11 +67,17 @@ class Agent:
         self.router.reset()
         self.touch.reset()
         self.planner.reset(seed)
-        self._meter, self.surprise = None, 0.0
+        self._meter, self.surprise, self.surprises, self.goal_image = None, 0.0, {}, None
         self.task = Task()
 
-    def set_task(self, task: Task) -> None:
-        """Takes over a task; InputError when it names unknown objectives or a frame that can't be used."""
+    def set_task(self, task: Task, image: np.ndarray | None = None) -> None:
+        """Takes over a task; InputError when it names unknown objectives or a frame that can't be used.
+
+        With `image` ([height, width, 3] uint8) the task is to be where the robot would see it; `task` gives the rest.
+        """
+        if image is not None:
+            about = task.model_dump(exclude={"kind", "representation", "model", "position", "heading"})
+            task = goal_task(encode_goal(self.encoder, image), **about)
         self.configurator.configure(task, {})
         self.task = task
 
@@ -93,6 +103,7 @@ class Agent:
         configuration = self._cautious(self.configure(state), state)
         route = self.router.update(observation, route_goal(configuration))
         decision = self.planner.decide(configuration, state, route, now, latency, budget)
+        self._compare(state)
         self.touch.asked(decision.command)
         return decision
 
@@ -103,11 +114,18 @@ class Agent:
         self.planner.prepare(configuration)
         if self._meter is None or self._meter.world_model is not self.planner.world_model:
             self._meter = SurpriseMeter(self.planner.world_model, configuration.world_model)
-        errors = self._meter.update(state)
-        self.surprise = 0.0 if errors is None else errors["surprise"]
+        self.surprises = self._meter.update(state) or {}
+        self.surprise = self.surprises.get("surprise", 0.0)
         if self.surprise > 1.0:
             self.planner.reset()
         return cautious(configuration, self.surprise)
 
     def configure(self, state: WorldState) -> Configuration:
-        return self.configurator.configure(self.task, {"stamp": state.stamp, "pose": np.asarray(state.pose[0])})
+        status = {"stamp": state.stamp, "pose": np.asarray(state.pose[0]), "goal_image": self.goal_image}
+        return self.configurator.configure(self.task, status)
+
+    def _compare(self, state: WorldState) -> None:
+        """Notes how far the goal image still is, for the configurator's next snapshot."""
+        objectives = [term.objective for term in self.planner.objectives]
+        distance = goal_distance(objectives, state, self.task)
+        self.goal_image = None if distance is None else (state.stamp, distance)

@@ -143,17 +143,25 @@ class ConfiguratorParameters(Strict):
     heading_tolerance: Positive = Field(0.3, description="heading error at which a goal with heading counts as reached, rad")
     use_route: bool = Field(True, description="take subgoals from the route memory")
     lookahead: Positive = Field(1.0, description="distance of the subgoal along the route, m")
+    image_tolerance: Positive = Field(
+        1.0, le=100, description="distance at which a goal image counts as reached; 1: what the model was calibrated to"
+    )
+    image_decisions: int = Field(5, ge=1, le=1000, description="so many decisions in a row must be that near")
 
 
 class Task(Strict):
-    """What the robot is asked to do (topic `task`, JSON)."""
+    """What the robot is asked to do (topic `task`, JSON).  A goal image travels as its representation."""
 
-    kind: Literal["idle", "goal_pose"] = "idle"
+    kind: Literal["idle", "goal_pose", "goal_image"] = "idle"
     id: str = Field("", max_length=64)
     position: tuple[float, float] | None = Field(None, description="goal [x, y] in `frame`, m")
     heading: float | None = Field(None, description="goal heading, rad; None: any")
     frame: str = Field("odom", max_length=64)
     tolerance: Positive | None = None
+    representation: tuple[tuple[float, ...], ...] | None = Field(
+        None, min_length=1, max_length=4096, description="goal image as encoded by `model`, tokens x features"
+    )
+    model: str = Field("", max_length=256, description="sha256 (or its first 12 digits) of what encoded `representation`")
     weights: dict[str, NonNegative] = Field(default_factory=dict, max_length=64, description="objective weights for this task")
     speed_scale: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="share of the speed limits to use: tightens only")
     extra_margin: Annotated[float, Field(ge=0, le=2)] = Field(0.0, description="metres added to every guardrail: tightens only")
@@ -162,6 +170,10 @@ class Task(Strict):
     def _goal_has_a_position(self):
         if self.kind == "goal_pose" and self.position is None:
             raise ValueError("a goal_pose task needs a position [x, y]")
+        if self.kind == "goal_image" and self.representation is None:
+            raise ValueError("a goal_image task needs a representation; send the picture on the topic goal_image")
+        if self.representation is not None and (not self.representation[0] or len({len(t) for t in self.representation}) > 1):
+            raise ValueError("the tokens of representation must all have the same number of features, 1 or more")
         return self
 
 

@@ -16,6 +16,7 @@ import torch
 
 from objective_agent import plugins
 from objective_agent.config import Configuration, CostParameters, PluginSpec, RobotParameters, TermSpec
+from objective_agent.goal_images import goal_tokens, has_answer, mismatch
 from objective_agent.memory.route import lookahead
 from objective_agent.protocols import WorldModel
 from objective_agent.types import (
@@ -58,6 +59,7 @@ class Planner:
         self._given: WorldModel | None = None
         self._last: tuple[Plan, float, tuple[int, str]] | None = None
         self.optimizer = None
+        self.objectives: list[WeightedObjective] = []
 
     def reset(self, seed: int | None = None) -> None:
         """Forgets the last plan; with a seed, makes the decisions that follow repeatable."""
@@ -107,6 +109,10 @@ class Planner:
         if configuration.reached or task.kind == "idle":
             self._last = None
             return Decision(Command(state.stamp, 0.0, 0.0), configuration, configuration.reason or "no task", state)
+        unusable = mismatch(configuration, state)
+        if unusable:
+            self._last = None
+            return Decision(Command(state.stamp, 0.0, 0.0), configuration, unusable, state)
         self.prepare(configuration)
         actor = configuration.actor
         effect = now + latency + self.robot.actuator_delay
@@ -130,31 +136,36 @@ class Planner:
             deadline_missed=seconds > actor.deadline,
         )
 
-    def _subgoal(self, configuration: Configuration, route: np.ndarray | None, pose: np.ndarray) -> tuple[np.ndarray, bool]:
+    def _subgoal(
+        self, configuration: Configuration, route: np.ndarray | None, pose: np.ndarray
+    ) -> tuple[np.ndarray | None, bool]:
+        if configuration.task.position is None:
+            return None, True
         goal = np.asarray(configuration.task.position, np.float64)
         if not configuration.use_route or route is None or len(route) == 0:
             return goal, True
         return lookahead(route, pose[:2], configuration.lookahead)
 
     def _problem(
-        self, configuration: Configuration, state: WorldState, position: np.ndarray, final: bool, effect: float
+        self, configuration: Configuration, state: WorldState, position: np.ndarray | None, final: bool, effect: float
     ) -> Problem:
         actor, robot, scale = configuration.actor, self.robot, configuration.task.speed_scale
 
         def tensor(values) -> torch.Tensor:
             return torch.as_tensor(np.asarray(values, np.float32), device=actor.device)
 
-        heading = configuration.task.heading
+        heading, picture = configuration.task.heading, goal_tokens(configuration.task)
         last = state.sent[:, -1] if state.sent is not None and state.sent.shape[1] else state.velocity
         return Problem(
             state=state,
             goal=Goal(
-                position=tensor(position)[None],
+                position=None if position is None else tensor(position)[None],
                 heading=tensor([heading]) if final and heading is not None else None,
+                representation=None if picture is None else tensor(picture),
                 final=final,
             ),
             world_model=self.world_model,
-            objectives=self.objectives,
+            objectives=[term for term in self.objectives if has_answer(term.objective, position, picture)],
             guardrails=self.guardrails,
             horizon=actor.horizon,
             dt=actor.dt,

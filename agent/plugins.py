@@ -44,7 +44,10 @@ BUILTIN: dict[str, dict[str, str]] = {
         "mppi": "objective_agent.actor.mppi:MPPI",
         "cem": "objective_agent.actor.cem:CEM",
     },
-    "short_term_memory": {"latest": "objective_agent.memory.short_term:LatestState"},
+    "short_term_memory": {
+        "latest": "objective_agent.memory.short_term:LatestState",
+        "estimator": "objective_agent.memory.estimator:StateEstimator",
+    },
     "route_memory": {"grid": "objective_agent.memory.route:GridRoute"},
     "configurator": {"merge": "objective_agent.configurator.merge:Merge"},
 }

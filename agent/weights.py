@@ -60,12 +60,15 @@ def read_weights(folder: Path, part: str, card: dict[str, Any]) -> tuple[dict[st
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    path = folder / f"{part}.safetensors"
+    path, expected = folder / f"{part}.safetensors", str(card["sha256"].get(part))
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{path}: can't be read: {error.strerror}; a model is a folder that train wrote") from None
-    found, expected = hashlib.sha256(data).hexdigest(), str(card["sha256"].get(part))
+    following = next_file(folder, part)
+    if hashlib.sha256(data).hexdigest() != expected and following.is_file():
+        data = following.read_bytes()  # the part was being replaced when the power went: the card says which one counts
+    found = hashlib.sha256(data).hexdigest()
     if found != expected:
         raise ConfigurationError(f"{path}: sha256 {found[:12]} is not the card's {expected[:12]}; {REMEDY}")
     try:
@@ -73,6 +76,11 @@ def read_weights(folder: Path, part: str, card: dict[str, Any]) -> tuple[dict[st
         return load(data), json.loads(header["__metadata__"]["shape"]), found
     except (SafetensorError, KeyError, ValueError) as error:
         raise ConfigurationError(f"{path}: holds no weights of this program ({error}); {REMEDY}") from None
+
+
+def next_file(folder: Path, part: str) -> Path:
+    """Where a new version of `part` waits until the card that names it is written."""
+    return folder / f"{part}.next.safetensors"
 
 
 def load_into(network: Any, arrays: dict[str, np.ndarray], where: str) -> None:

@@ -1,18 +1,22 @@
 """Configurator: the task and every module's parameters -> one numbered immutable snapshot, the only thing that the actor reads.
 
-goal_pose, task, odom, actor/settings, cost/settings, world_model/settings  ->  configuration
+goal_pose, goal_representation, task, odom, cost/measured, actor/settings, cost/settings, world_model/settings
+    ->  configuration
 """
 
 from __future__ import annotations
 
+import math
 import sys
 
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry as OdometryMessage
-from std_msgs.msg import String
+from sensor_msgs.msg import Image
+from std_msgs.msg import Float64MultiArray, String
 
 from objective_agent import plugins
 from objective_agent.config import Configuration, ConfiguratorParameters, Strict, Task
+from objective_agent.goal_images import goal_task
 from objective_agent_nodes import convert, convert_state, qos
 from objective_agent_nodes.base import ModuleNode
 from objective_agent_nodes.diagnostics import OK, WARN, Health
@@ -30,13 +34,15 @@ class Configurator(ModuleNode):
 
     def setup(self) -> None:
         self._task, self._goals = Task(), 0
-        self._pose = None
+        self._pose, self._compared = None, (0.0, math.inf)
         self._current: Configuration | None = None
         self._modules: dict[str, dict] = {}
         self._frames = Frames(self)
         self._make(self.parameters)
         self._configuration = self.speak(String, "configuration", qos.LATCHED)
         self.listen(PoseStamped, "goal_pose", self._on_goal)
+        self.listen(Image, "goal_representation", self._on_picture)
+        self.listen(Float64MultiArray, "cost/measured", self._on_measured)
         # twice: a transient_local subscription never hears an ordinary publisher, a volatile one misses what was said before
         self.listen(String, "task", self._on_task, qos.RELIABLE, always=True)
         self.listen(String, "task", self._on_task, qos.LATCHED, always=True, quiet=True)
@@ -74,6 +80,16 @@ class Configurator(ModuleNode):
         self._goals += 1
         self._take(convert_state.goal_from(message, f"goal_pose {self._goals}"))
 
+    def _on_picture(self, message: Image) -> None:
+        self._goals += 1
+        self._take(goal_task(convert_state.tokens_from(message), id=f"goal_image {self._goals}"))
+
+    def _on_measured(self, message: Float64MultiArray) -> None:
+        """How far the goal image still is; the count stands for a stamp: every message is one more look."""
+        values = dict(zip((dim.label for dim in message.layout.dim), message.data, strict=False))
+        if "goal_image" in values:
+            self._compared = (self._compared[0] + 1, values["goal_image"])
+
     def _on_task(self, message: String) -> None:
         self._take(convert_state.task_from(message.data))
 
@@ -89,7 +105,7 @@ class Configurator(ModuleNode):
     def _configure(self, task: Task) -> None:
         if len(self._modules) < len(MODULES):
             return
-        status = {"stamp": self.now()} | ({} if self._pose is None else {"pose": self._pose})
+        status = {"stamp": self.now(), "goal_image": self._compared} | ({} if self._pose is None else {"pose": self._pose})
         snapshot = self.configurator.configure(task, status)
         if snapshot is not self._current:
             self._current = snapshot

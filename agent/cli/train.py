@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from objective_agent.cli import arguments, train_head
+from objective_agent.cli.train_head import HEADS
 from objective_agent.types import ConfigurationError, InputError
 
 HELP = "train the learned world model from bags or a data set"
@@ -22,15 +24,22 @@ EXAMPLE = "objective-agent train --data data/apartment --config config/train_apa
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", nargs="+", required=True, metavar="DIR|BAG", help="a data set's folder, or MCAP bags")
     parser.add_argument("--config", type=Path, metavar="FILE", help="training settings (default: config/train_apartment.yaml)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the model's folder, e.g. models/mine")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the model's folder, e.g. models/mine")
+    head = "train only this head of the finished model --model, and write it there: reachability (distance to goal images)"
+    parser.add_argument("--head", choices=HEADS, help=head)
+    parser.add_argument("--model", metavar="DIR", help="with --head: the model's folder")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=_positive, metavar="M", help="length of the training (default: the configuration's)")
-    length.add_argument("--steps", type=_count, metavar="N", help="length of the training in steps: repeatable")
+    length.add_argument(
+        "--minutes", type=arguments.positive, metavar="M", help="length of the training (default: the configuration's)"
+    )
+    length.add_argument("--steps", type=arguments.count, metavar="N", help="length of the training in steps: repeatable")
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="draws weights, windows and hidden senses (default: 0)"
     )
-    parser.add_argument("--threads", type=_count, default=2, metavar="N", help="CPU threads (default: 2; 1 is repeatable)")
+    parser.add_argument(
+        "--threads", type=arguments.count, default=2, metavar="N", help="CPU threads (default: 2; 1 is repeatable)"
+    )
     parser.add_argument(
         "--params", metavar="FILE", help="ROS parameter file with the robot's limits (default: the shipped one)"
     )
@@ -38,10 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    if args.head is not None:
+        return train_head.main(args)
+    if args.out is None or args.model is not None:
+        raise InputError("--out DIR is needed: the folder of the new model" if args.out is None else "--model goes with --head")
     config = load_config(args.config, args.minutes, args.steps)
     robot = load_robot(args.params)
     prepare(args.out, args.resume)
-    data = open_data(args.data, args.out)
+    data = open_data(args.data, args.out, args.params)
     from objective_agent.learning.trainer import Trainer
 
     trainer = Trainer(config, data, args.out, robot, args.seed, args.threads)
@@ -106,7 +119,7 @@ def prepare(out: Path, resume: bool) -> None:
         raise InputError(f"{out}: no checkpoint to go on from; train without --resume")
 
 
-def open_data(paths: list[str], out: Path):
+def open_data(paths: list[str], out: Path, params: str | None = None):
     """The Sequences of one data set's folder, or of bags, which are turned into one beside the model first."""
     from objective_agent.learning.windows import Sequences
 
@@ -115,7 +128,19 @@ def open_data(paths: list[str], out: Path):
     from objective_agent.learning import dataset
 
     made = out / "dataset"
-    return Sequences(made if made.exists() else dataset.build(paths, made).path)
+    return Sequences(made if made.exists() else dataset.build(paths, made, build_settings(params)).path)
+
+
+def build_settings(params: str | None):
+    """How bags become rows for the robot of a parameter file: what its perception does, and where its lidar sits."""
+    from objective_agent import resources
+    from objective_agent.config import load_node_parameters, load_parameters
+    from objective_agent.learning.dataset import BuildSettings
+
+    path = params or str(resources.resource("config", "sim.yaml"))
+    parameters, common = load_parameters(path), load_node_parameters(path)[""]
+    lidar = tuple(float(value) for value in common.get("lidar_pose", (0.0, 0.0, 0.0)))
+    return BuildSettings(radius=parameters.robot.radius, perception=parameters.perception, lidar_pose=lidar)
 
 
 @contextlib.contextmanager
@@ -197,17 +222,3 @@ def show(card: dict, out: Path) -> None:
     console.print(table)
     margins = card["calibration"]["margins"]["clearance"]
     print(f"margins of clearance at 1 and {len(margins)} steps: {margins[0]:.3f} m and {margins[-1]:.3f} m; wrote {out}")
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value < 10**9:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 on")
-    return value

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from objective_agent import plugins, weights
 from objective_agent.config import (
     ActorParameters,
     Configuration,
@@ -25,6 +26,7 @@ from objective_agent.config import (
     WorldModelParameters,
     validate,
 )
+from objective_agent.configurator.image_goal import ImageGoal
 from objective_agent.types import ConfigurationError, InputError, wrap_angle
 
 SETTINGS = {
@@ -47,6 +49,8 @@ class Merge:
         self.robot = robot
         self.current: Configuration | None = None
         self._settings: dict[str, Any] = {name: model() for name, model in SETTINGS.items()}
+        self._image = ImageGoal()
+        self._possible: object = None
 
     def set_parameters(self, **modules: Any) -> None:
         """Takes the parameters (model or mapping) of any of the modules `cost`, `actor`, `world_model`, `configurator`.
@@ -64,15 +68,22 @@ class Merge:
     def configure(self, task: Task, status: dict) -> Configuration:
         """The snapshot for `task`.
 
-        `status`: "stamp" (s) and "pose" (odometry [3], or absent before there is any).  Raises InputError, and keeps the last
-        snapshot, for a task that can't be done: unknown weights, a goal that is not finite or not in odom.
+        `status`: "stamp" (s), "pose" (odometry [3], or absent before there is any) and, for goal images, "goal_image" (stamp
+        and distance of the newest comparison of the present with the goal).  Raises InputError, and keeps the last snapshot,
+        for a task that can't be done: unknown weights, a goal that is not finite or not in odom, a goal image of another model.
         """
         check_task(task, self._settings["cost"])
+        self._check_image(task)
         settings: ConfiguratorParameters = self._settings["configurator"]
         tolerance = task.tolerance or settings.goal_tolerance
         pose = status.get("pose")
         pose = None if pose is None or not np.isfinite(pose).all() else np.reshape(pose, -1)[:3].astype(float)
-        reached = self._reached(task, pose, tolerance, settings.heading_tolerance)
+        if task.kind == "goal_image":
+            identity, leave = (task.id, task.representation), self.config.leave_factor
+            measured = status.get("goal_image")
+            reached = self._image.update(identity, measured, settings.image_tolerance, settings.image_decisions, leave)
+        else:
+            reached = self._reached(task, pose, tolerance, settings.heading_tolerance)
         wanted = {
             "task": task,
             "cost": _weighted(self._settings["cost"], task.weights),
@@ -90,6 +101,17 @@ class Merge:
             number = 0 if last is None else last.number + 1
             self.current = Configuration(number=number, stamp=float(status.get("stamp", 0.0)), **wanted)
         return self.current
+
+    def _check_image(self, task: Task) -> None:
+        """InputError for a new goal image that nothing here can use.
+
+        Looked at once: settings that change later must go on to the actor, which holds when goal and model no longer fit.
+        """
+        key = (task.id, task.representation)
+        if task.kind != "goal_image" or key == self._possible:
+            return
+        check_image(task, self._settings["cost"], self._settings["world_model"])
+        self._possible = key
 
     def _reached(self, task: Task, pose: Any, tolerance: float, heading_tolerance: float) -> bool:
         """Within the tolerances; once reached, it stays so until the robot is clearly away or the goal is another."""
@@ -121,6 +143,25 @@ def check_task(task: Task, cost: CostParameters) -> None:
         raise InputError(f"goal in frame {task.frame!r}: only {FRAME!r} is known here; transform the goal to {FRAME} first")
 
 
+def check_image(task: Task, cost: CostParameters, world_model: WorldModelParameters) -> None:
+    """InputError, one line with the mend, for a goal image that no objective looks at or that another model encoded."""
+    terms = [cost.terms[name] for name in cost.objectives]
+    if not any(getattr(plugins.resolve("objective", term.plugin), "needs", None) == "representation" for term in terms):
+        raise InputError(
+            f"goal image: none of the objectives {', '.join(cost.objectives)} looks at representations; "
+            "add goal_representation or reachability (config/goal_image.yaml)"
+        )
+    folder = world_model.world_model.settings.get("model")
+    if folder is None or not task.model:
+        return
+    try:
+        encoder = str(weights.read_card(weights.find_model(folder))["sha256"].get("encoder"))
+    except ConfigurationError:
+        return  # the model's own module says what is wrong with it
+    if not encoder.startswith(task.model[:12]):
+        raise InputError(f"goal image: encoded by model {task.model[:12]}, the robot drives with {encoder[:12]}; send it again")
+
+
 def _goal(task: Task) -> tuple:
     return task.id, task.position, task.heading, task.tolerance
 
@@ -135,6 +176,6 @@ def _weighted(cost: CostParameters, weights: dict[str, float]) -> CostParameters
 def _reason(task: Task, pose: Any, reached: bool) -> str:
     if task.kind == "idle":
         return "no task"
-    if pose is None:
+    if pose is None and task.kind == "goal_pose":
         return "no odometry yet: can't tell where the goal is"
     return "goal reached" if reached else ""

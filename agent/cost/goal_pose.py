@@ -22,6 +22,9 @@ from objective_agent.types import Array, Goal, InputError, Trajectory, array_nam
 class GoalPose:
     """`energy(trajectory, goal)` [B, N, K, H], metres.  InputError when the goal has no position."""
 
+    needs = "position"
+    """What a goal must have for this objective to say anything."""
+
     class Config(Strict):
         facing: float = Field(0.5, ge=0, le=10, description="metres that facing straight away from the goal costs")
         near: float = Field(0.5, gt=0, le=10, description="distance within which the goal's heading matters, m")

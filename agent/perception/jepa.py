@@ -48,21 +48,31 @@ class JepaEncoder:
 
     def __init__(self, config: Config, robot: RobotParameters):
         folder = weights.find_model(config.model)
-        arrays, settings, self.model = weights.read_weights(folder, "encoder", weights.read_card(folder))
+        card = weights.read_card(folder)
+        arrays, settings, self.model = weights.read_weights(folder, "encoder", card)
         where = f"{folder}: encoder"
         shape = validate(EncoderShape, settings, where)
         self.network = EncoderNetwork(shape)
         weights.load_into(self.network, arrays, where)
         self.network.to(config.device).eval()
         self.features = shape.features
+        self.sees_images = config.camera and self._trained_with_images(card)
+        """Whether goals may be given as pictures."""
         self._config = config
+
+    @staticmethod
+    def _trained_with_images(card: dict) -> bool:
+        views = (card.get("metrics") or {}).get("views")
+        return views is None or "camera" in views
 
     def encode(self, observation: Observation) -> Representation:
         """Tokens [B, 1, D]; works without scan, image, motion history or past scans.  InputError for nonsense."""
         inputs = observation_inputs(observation, self._config.lidar, self._config.camera)
         with torch.inference_mode():
             tokens = self.network({name: value.to(self._config.device) for name, value in inputs.items()})
-        representation = Representation(stamp=observation.stamp, tokens=tokens[:, None].cpu().numpy(), model=self.model)
+        eyes = zip(inputs["has_scan"].tolist(), inputs["has_image"].tolist(), strict=True)
+        senses = tuple(("lidar",) * scan + ("camera",) * image for scan, image in eyes)
+        representation = Representation(observation.stamp, tokens[:, None].cpu().numpy(), self.model, senses=senses)
         if all(scan is not None for scan in observation.scans):
             return representation
         return replace(representation, scans=tuple(self.virtual_scans(representation)))

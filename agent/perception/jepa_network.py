@@ -17,6 +17,7 @@ present representation as distances in 36 sectors with their uncertainty, for co
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 
@@ -74,7 +75,8 @@ class EncoderNetwork(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor], bfloat16: bool = False) -> Tensor:
         """Representations [n, D] of n observations; `bfloat16` computes the large layers in that precision."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        # Entering autocast takes longer than the whole network for one observation, even when it is not enabled.
+        with torch.autocast("cpu", torch.bfloat16) if bfloat16 else contextlib.nullcontext():
             parts = [
                 self._present(self._lidar, inputs["ranges"], inputs["has_scan"], self.no_lidar),
                 self._present(self._camera, inputs["image"], inputs["has_image"], self.no_camera),
@@ -82,6 +84,18 @@ class EncoderNetwork(nn.Module):
             ]
             joined = self.join(torch.cat([part.float() for part in parts], -1))
         return self.norm(joined.float())
+
+    def views(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Representations [n, D] of the same observations with "all" senses, "camera" or "lidar" alone, and as a "goal": the
+        camera of a body that stands."""
+        lidar = self._present(self._lidar, inputs["ranges"], inputs["has_scan"], self.no_lidar)
+        camera = self._present(self._camera, inputs["image"], inputs["has_image"], self.no_camera)
+        body = self._body(inputs["velocity"], inputs["motion"])
+        standing = self._body(torch.zeros_like(inputs["velocity"]), torch.zeros_like(inputs["motion"]))
+        dark, blind = self.no_lidar.expand_as(lidar), self.no_camera.expand_as(camera)
+        parts = {"all": (lidar, camera, body), "camera": (dark, camera, body), "lidar": (lidar, blind, body)}
+        parts["goal"] = (dark, camera, standing)
+        return {view: self.norm(self.join(torch.cat(part, -1))) for view, part in parts.items()}
 
     def ranges(self, representation: Tensor) -> tuple[Tensor, Tensor]:
         """Log range (log m) and its log scale, both [..., 36]: sector s looks at -pi + (s + 0.4) 2 pi / 36 from base_link."""

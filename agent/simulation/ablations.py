@@ -5,6 +5,8 @@ analytic       scan encoder and unicycle instead of what was learned
 shuffled       the representation is another moment's: where that costs nothing, it is a passenger
 no_route       no subgoals from the route memory
 mean_futures   guardrails hear the mean of the futures instead of the worst
+l2, value      for goal images: without the learned distance, without the distance in representation space
+shuffled_goal  for goal images: the picture of another home
 no_history     no motion history and no earlier sweeps: nothing shows how this robot answers to commands
 """
 
@@ -17,10 +19,14 @@ import numpy as np
 
 from objective_agent.agent import Agent
 from objective_agent.config import ActorParameters, AgentParameters, CostParameters, PluginSpec
-from objective_agent.types import Array, NamedGuardrail, Observation, Representation, Trajectory
+from objective_agent.types import Array, InputError, NamedGuardrail, Observation, Representation, Trajectory
 
 AGENT, WITHOUT_GATE = "agent", "agent_without_gate"
 ROWS = (WITHOUT_GATE, "analytic", "shuffled", "no_route", "mean_futures", "no_history")
+
+IMAGE_ROWS = ("l2", "value", "shuffled_goal", "shuffled", WITHOUT_GATE)
+LEFT_OUT = {"l2": "reachability", "value": "goal_representation"}
+"""Rows for goal images, and the objective to which two of them give no weight."""
 
 AWAY = 40
 """Another moment is at least this many decisions away, where the drive was long enough."""
@@ -28,6 +34,8 @@ AWAY = 40
 
 def parameters_of(row: str, parameters: AgentParameters) -> AgentParameters:
     """The agent's parameters in `row`."""
+    if row in LEFT_OUT:
+        return parameters.model_copy(update={"cost": _without(parameters.cost, LEFT_OUT[row])})
     if row == "no_route":
         return parameters.model_copy(update={"configurator": parameters.configurator.model_copy(update={"use_route": False})})
     if row != "analytic":
@@ -42,6 +50,13 @@ def parameters_of(row: str, parameters: AgentParameters) -> AgentParameters:
             "actor": actor.model_copy(update={"optimizer": PluginSpec(plugin=parameters.actor.optimizer.plugin)}),
         }
     )
+
+
+def _without(cost: CostParameters, name: str) -> CostParameters:
+    if name not in cost.objectives:
+        raise InputError(f"there is no objective {name} that this row could leave out; take config/goal_image.yaml")
+    terms = {**cost.terms, name: cost.terms[name].model_copy(update={"weight": 0.0})}
+    return cost.model_copy(update={"terms": terms})
 
 
 def alter(row: str, agent: Agent, seen: Sequence[Representation], seed: int) -> None:

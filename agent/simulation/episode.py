@@ -23,7 +23,7 @@ from objective_agent.config import RobotParameters
 from objective_agent.safety import GateInputs, GateParameters, Ladder, initial_state, step
 from objective_agent.simulation.simulation import RobotSimulation
 from objective_agent.simulation.slip import NONE
-from objective_agent.simulation.tasks import SUCCESS_RADIUS, TIME_LIMIT, Episode
+from objective_agent.simulation.tasks import TIME_LIMIT, Episode
 from objective_agent.types import Command, Image, Odometry, Scan
 
 
@@ -103,11 +103,14 @@ def run_episode(
 
     The controller gets the episode without its hidden parts, and scans only where the episode's condition gives them.
 
+    Of the camera's frames it gets those that are the newest when it decides; the others are not rendered.
+
     `gate` None sends the controller's commands straight to the robot.  `period` and `delay` (0 <= delay < period) in seconds.
     `each(now, simulation)` is called before every decision, for events and measurements; True ends the episode.
     """
     simulation = RobotSimulation(episode.world, robot, seed=episode.seed, camera=camera, slip=episode.slip)
     simulation.reset(start=episode.start)
+    simulation.watched = lambda stamp, following: following > math.ceil(stamp / period - 1e-6) * period + 1e-6
     controller.reset(replace(episode, slip=NONE))
     loop = _Loop(simulation, controller, Gate(gate) if gate is not None else None, episode)
     for k in range(1, round(limit / period) + 1):
@@ -129,7 +132,8 @@ class _Loop:
 
     def __init__(self, simulation: RobotSimulation, controller: Controller, gate: Gate | None, episode: Episode):
         self.simulation, self.controller, self.gate = simulation, controller, gate
-        self.goal = np.asarray(episode.goal)
+        self.goal, self.radius = np.asarray(episode.goal), episode.radius
+        self.ends_there = episode.image is None  # at a picture the controller has to say that it is there
         self.scans = episode.condition.scans
         self.outcome = Outcome()
         self.now = 0.0
@@ -150,8 +154,8 @@ class _Loop:
         self.outcome.travelled += float(np.hypot(*(place - self._place)))
         self._place = place
         self.outcome.distance = float(np.hypot(*(place - self.goal)))
-        self.outcome.success = self.outcome.distance <= SUCCESS_RADIUS
-        return self.outcome.success
+        self.outcome.success = self.outcome.distance <= self.radius
+        return self.outcome.success and self.ends_there
 
     def tick(self) -> None:
         if self.gate is not None:

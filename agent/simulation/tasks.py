@@ -54,6 +54,13 @@ class Episode:
     already_solved: int = 0
     condition: Condition = CONDITIONS["apartment"]
     slip: Slip = NONE
+    radius: float = SUCCESS_RADIUS
+    heading: float | None = None
+    """Of a goal image: where it looks."""
+    image: np.ndarray | None = None
+    """The goal as a picture [h, w, 3]; the controller is then told nothing else."""
+    decoy: np.ndarray | None = None
+    """A picture of somewhere else."""
 
 
 class ApartmentTask:
@@ -186,9 +193,13 @@ def draw_pair(world: World, robot: RobotParameters, random: np.random.Generator,
 
 
 def make_task(name: str, seed: int, robot: RobotParameters, world: World | None = None) -> ApartmentTask | WorldTask:
-    """The task called `name` (a condition's), or the task of `world` when one is given."""
+    """The task called `name` (a condition's, or `apartment_goal_image`), or the task of `world` when one is given."""
     if world is not None:
         return WorldTask(seed, robot, world)
+    if name == "apartment_goal_image":
+        from objective_agent.simulation.goal_images import GoalImageTask
+
+        return GoalImageTask(seed, robot)
     return ApartmentTask(seed, robot, condition(name))
 
 

@@ -19,6 +19,7 @@ from objective_agent_nodes.parameters import CommonParameters, build, flatten
 SIM = resources.resource("config", "sim.yaml")
 ROBOT = resources.resource("config", "robot.yaml")
 LEARNED = resources.resource("config", "learned.yaml")
+GOAL_IMAGE = resources.resource("config", "goal_image.yaml")
 
 
 def leaves(data: dict, prefix: str = "") -> dict[str, object]:
@@ -51,7 +52,7 @@ def test_every_line_of_sim_yaml_says_what_the_parameter_is():
     assert [line for line in bare if "  #" not in line] == []
 
 
-@pytest.mark.parametrize("path", [SIM, ROBOT, LEARNED], ids=["sim", "robot", "learned"])
+@pytest.mark.parametrize("path", [SIM, ROBOT, LEARNED, GOAL_IMAGE], ids=["sim", "robot", "learned", "goal_image"])
 def test_the_files_are_valid_for_every_node(path):
     given = load_node_parameters(path)
     check_sections(given, str(path))
