@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from objective_agent.cli import arguments
 from objective_agent.types import InputError
 
 HELP = "adjust a trained model's margins on plans that were selected, with the agent in the loop"
@@ -25,12 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="DIR", help="the model's folder; its card is changed")
     mix = "mix: the four conditions in turn (default); or one of apartment, apartment_camera, apartment_people, apartment_slip"
     parser.add_argument("--task", default="mix", choices=TASKS, metavar="T", help=mix)
-    parser.add_argument("--episodes", type=_positive, default=40, metavar="N", help="how many (default: 40; 20 at least)")
+    parser.add_argument("--episodes", type=arguments.count, default=40, metavar="N", help="how many (default: 40; 20 at least)")
     parser.add_argument("--seconds", type=_seconds, default=12.0, metavar="S", help="simulated, at most, each (default: 12)")
-    parser.add_argument("--seed", type=_seed, default=1, metavar="S", help="draws episodes and noise (default: 1)")
+    parser.add_argument("--seed", type=arguments.seed, default=1, metavar="S", help="draws episodes and noise (default: 1)")
     parser.add_argument("--keep", type=_share, default=0.95, metavar="P", help="share of promises to keep (default: 0.95)")
     parser.add_argument("--params", metavar="FILE", help="ROS parameter file (default: the shipped config/learned.yaml)")
-    parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes; the result does not depend on N")
+    parser.add_argument(
+        "--jobs", type=arguments.count, default=1, metavar="N", help="processes; the result does not depend on N"
+    )
     parser.add_argument("--dry-run", action="store_true", help="measure, and leave the card as it is")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures here, too")
 
@@ -95,13 +98,6 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
         yield lambda: progress.advance(bar)
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 on")
-    return value
-
-
 def _seconds(text: str) -> float:
     value = float(text)
     if not 1 <= value <= 600:
@@ -113,11 +109,4 @@ def _share(text: str) -> float:
     value = float(text)
     if not 0.5 <= value <= 0.999:
         raise argparse.ArgumentTypeError(f"{text}: must be 0.5 to 0.999")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 on")
     return value

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import math
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from objective_agent.cli import arguments
 from objective_agent.types import InputError, ObjectiveAgentError
 
 HELP = "drive and record: training data as MCAP bags"
@@ -30,14 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mix = "mix: 45 %% apartment, 30 %% apartment_people, 25 %% apartment_slip (default); or one of them"
     parser.add_argument("--task", default="mix", choices=TASKS, metavar="T", help=mix)
     amount = parser.add_mutually_exclusive_group()
-    amount.add_argument("--episodes", type=_positive, metavar="N", help="how many episodes (default: 10)")
-    amount.add_argument("--minutes", type=_minutes, metavar="M", help="how many simulated minutes, in whole episodes")
+    amount.add_argument("--episodes", type=arguments.count, metavar="N", help="how many episodes (default: 10)")
+    amount.add_argument("--minutes", type=arguments.positive, metavar="M", help="how many simulated minutes, in whole episodes")
     parser.add_argument("--seconds", type=float, default=40.0, metavar="S", help="simulated seconds per episode (default: 40)")
-    parser.add_argument("--seed", type=_seed, default=1, metavar="S", help="draws worlds and driving (default: 1)")
+    parser.add_argument("--seed", type=arguments.seed, default=1, metavar="S", help="draws worlds and driving (default: 1)")
     worlds = "train: generated training apartments, never those of evaluations (default); or a world's name or file"
     parser.add_argument("--worlds", default="train", metavar="W", help=worlds)
     parser.add_argument("--params", metavar="FILE", help="ROS parameter file (default: the shipped config/sim.yaml)")
-    parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes; the bags do not depend on N")
+    parser.add_argument("--jobs", type=arguments.count, default=1, metavar="N", help="processes; the bags do not depend on N")
     parser.add_argument("--resume", action="store_true", help="write only the bags that --out lacks")
     parser.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder for the bags, or one file NAME.mcap")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write what was collected here")
@@ -56,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
     seconds = time.perf_counter() - begun
     totals |= {"bags": len(work), "wall_seconds": round(seconds, 1), "frames_per_second": round(totals["frames"] / seconds, 1)}
     if args.json is not None:
-        _write(args.json, json.dumps(totals, indent=1))
+        arguments.write_json(args.json, totals)
     print(
         f"{args.out}: {totals['episodes']} episodes, {totals['frames']} frames, {totals['contacts']} contacts, "
         f"{totals['seconds'] / 60:.1f} simulated minutes, {totals['frames_per_second']:g} frames/s"
@@ -141,34 +140,3 @@ def _progress(total: int) -> Iterator[Callable]:
             progress.update(bar, advance=tally.episodes, rate=f"{rate:.0f} frames/s")
 
         yield report
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 on")
-    return value
-
-
-def _minutes(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1e6:
-        raise argparse.ArgumentTypeError(f"{text}: must be more than 0")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 on")
-    return value
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes the file whole or not at all."""
-    part = path.with_name(f"{path.name}.tmp")
-    try:
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise InputError(f"{path}: can't be written: {error.strerror}; give another file with --json") from None

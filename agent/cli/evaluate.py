@@ -24,7 +24,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
-from objective_agent.types import ConfigurationError, InputError, ObjectiveAgentError
+from objective_agent.cli import arguments
+from objective_agent.types import InputError, ObjectiveAgentError
 
 logger = logging.getLogger(__name__)
 HELP = "success rate, collisions and planning times on a task's published protocol"
@@ -40,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="apartment", help=tasks)
     parser.add_argument("--world", metavar="FILE", help="evaluate on the start and goal sites of this world instead")
     parser.add_argument("--params", metavar="FILE", help="ROS parameter file (default: the shipped config/sim.yaml)")
-    parser.add_argument("--episodes", type=_positive, default=100, metavar="N", help="how many (default: 100)")
-    parser.add_argument("--seed", type=_seed, default=1, metavar="S", help="draws episodes and noise (default: 1)")
+    parser.add_argument("--episodes", type=arguments.count, default=100, metavar="N", help="how many (default: 100)")
+    parser.add_argument("--seed", type=arguments.seed, default=1, metavar="S", help="draws episodes and noise (default: 1)")
     parser.add_argument("--optimizer", metavar="NAME", help="mppi, cem or another optimizer plugin (default: the file's)")
     parser.add_argument(
         "--baselines", default="all", metavar="LIST", help=f"all, none, or some of {','.join(BASELINE_NAMES)} (default: all)"
@@ -60,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--promises", action="store_true", help=promises)
     part = "run only these controllers now (agent, rows, baselines); a later --resume without it runs the others"
     parser.add_argument("--part", metavar="LIST", help=part)
-    parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes; the result does not depend on N")
+    parser.add_argument(
+        "--jobs", type=arguments.count, default=1, metavar="N", help="processes; the result does not depend on N"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run of the same protocol")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the result here")
 
@@ -86,7 +89,7 @@ def main(args: argparse.Namespace) -> int:
     records = [partial.records[index] for index in range(args.episodes)]
     result = summarize(protocol, records, model, hardware()) | {"command": command(args)}
     if args.json is not None:
-        _write(args.json, json.dumps(result, indent=1))
+        arguments.write_json(args.json, result)
         partial.remove()
     show(result)
     return 0
@@ -245,7 +248,7 @@ class Partial:
         if others:
             raise InputError(f"{self.path}: made with another model ({min(others)[:12]}...); remove the file, or restore that")
         # Written anew, so that a line cut off by a kill can't spoil the next one.
-        _write(self.path, "\n".join(json.dumps(line) for line in [header, *self.records.values()]))
+        arguments.write(self.path, "\n".join(json.dumps(line) for line in [header, *self.records.values()]))
 
     def _read(self) -> list[dict]:
         lines = []
@@ -372,27 +375,3 @@ def _names(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
     if unknown or not names:
         raise InputError(f"{option} {text}: unknown {', '.join(unknown) or 'list'}; give all, none, or {','.join(known)}")
     return names
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 on")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 on")
-    return value
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes the file whole or not at all."""
-    part = path.with_name(f"{path.name}.tmp")
-    try:
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: can't be written: {error.strerror}; give another file with --json") from None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import math
 import shlex
 import sys
 import tempfile
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from objective_agent.cli import arguments
 from objective_agent.types import ConfigurationError, InputError
 
 HELP = "pictures of predicted futures beside what happened"
@@ -40,8 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("imagined"), metavar="DIR", help="for pictures (default: imagined)")
     parser.add_argument("--episode", type=int, metavar="N", help="moments of this episode only, counted from 0")
     parser.add_argument("--at", type=float, nargs="+", metavar="S", help="with --episode: moments at these seconds of it")
-    parser.add_argument("--steps", type=_count, default=10, metavar="H", help="steps of 0.2 s to imagine (default: 10)")
-    parser.add_argument("--count", type=_count, default=6, metavar="N", help="how many moments, spread out (default: 6)")
+    parser.add_argument(
+        "--steps", type=arguments.count, default=10, metavar="H", help="steps of 0.2 s to imagine (default: 10)"
+    )
+    parser.add_argument(
+        "--count", type=arguments.count, default=6, metavar="N", help="how many moments, spread out (default: 6)"
+    )
     parser.add_argument("--senses", choices=SENSES, default="all", help="what the robot may see at the start (default: all)")
     words = f"imagine these instead, side by side; of {', '.join(WORDS)}, V:W (m/s:rad/s), and A+B for one after the other"
     parser.add_argument("--actions", metavar="A,B,...", help=words)
@@ -51,9 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     decoder = "train the decoder that draws what is imagined, and write it into the model's folder"
     parser.add_argument("--train-decoder", action="store_true", help=decoder)
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=_positive, default=2.0, metavar="M", help="of training the decoder (default: 2)")
-    length.add_argument("--batches", type=_count, metavar="N", help="of training the decoder: repeatable")
-    parser.add_argument("--seed", type=_seed, default=0, metavar="S", help="of training the decoder (default: 0)")
+    length.add_argument(
+        "--minutes", type=arguments.positive, default=2.0, metavar="M", help="of training the decoder (default: 2)"
+    )
+    length.add_argument("--batches", type=arguments.count, metavar="N", help="of training the decoder: repeatable")
+    parser.add_argument("--seed", type=arguments.seed, default=0, metavar="S", help="of training the decoder (default: 0)")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -79,7 +84,7 @@ def train(args: argparse.Namespace, model, data) -> int:
     about = {"command": command, "seed": args.seed, "data": {"sha256": data.digest()}, **about}
     save_decoder(model.folder, network, model.sha256, about)
     if args.json is not None:
-        write_json(args.json, about)
+        arguments.write_json(args.json, about)
     held = about["held_out"]
     print(
         f"{model.folder}/decoder.safetensors: {about['batches']} batches; error per pixel in homes not seen "
@@ -113,7 +118,7 @@ def imagine(args: argparse.Namespace, model, data) -> int:
             report("moments", len(moments) / len(rows))
     steps = figures(moments)
     if args.json is not None:
-        write_json(args.json, result(args, model, moments, pictures, steps))
+        arguments.write_json(args.json, result(args, model, moments, pictures, steps))
     show(moments, steps)
     if pictures:
         print(f"wrote {len(pictures)} files: {', '.join(str(path) for path in pictures[:3])}{' ...' * (len(pictures) > 3)}")
@@ -281,34 +286,3 @@ def progress() -> Iterator[Callable[[str, float], None]]:
             bar.update(tasks[doing], completed=share)
 
         yield show_bar
-
-
-def write_json(path: Path, value: dict) -> None:
-    """Writes the file whole or not at all."""
-    part = path.with_name(f"{path.name}.tmp")
-    try:
-        part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: can't be written: {error.strerror}; give another file with --json") from None
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 100_000:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 on")
-    return value
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not (value > 0 and math.isfinite(value)):
-        raise argparse.ArgumentTypeError(f"{text}: must be more than 0")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 on")
-    return value

@@ -1,0 +1,54 @@
+"""What the commands' options have in common: numbers that argparse checks, and results written whole or not at all."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from objective_agent.types import InputError
+
+MOST = 1_000_000
+
+
+def count(text: str) -> int:
+    """A whole number from 1 on."""
+    return _whole(text, 1, MOST, "must be a whole number from 1 on")
+
+
+def seed(text: str) -> int:
+    """A whole number from 0 on."""
+    return _whole(text, 0, 2**63 - 1, "must be a whole number from 0 on")
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    value = float(text)
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"{text}: must be more than 0")
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write` of `value` as JSON."""
+    write(path, json.dumps(value, indent=1))
+
+
+def write(path: Path, text: str) -> None:
+    """Writes `text` and a newline.  InputError, one line, when that can't be done; a file that was there then stays."""
+    part = path.with_name(f"{path.name}.tmp")
+    try:
+        part.write_text(text + "\n", encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise InputError(f"{path}: can't be written: {error.strerror}; give another file with --json") from None
+
+
+def _whole(text: str, least: int, most: int, rule: str) -> int:
+    value = int(text)
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text}: {rule}")
+    return value
