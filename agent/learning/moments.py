@@ -21,6 +21,7 @@ from objective_agent.types import InputError, wrap_angle
 from objective_agent.world_model.jepa_network import PredictorNetwork
 
 VIEWS = ("all", "camera", "lidar")
+PREDICTED = VIEWS[:2]
 AHEAD = (1, 4, 8)
 """Steps of 0.2 s for which a kept moment was predicted."""
 
@@ -89,12 +90,13 @@ def collect(
                 (goals if view == "goal" else encoded[view])[chunk] = values
             if report is not None:
                 report(chunk.stop / count)
-        kinds, known = [*encoded.values()], [np.ones(count, bool)] * len(VIEWS)
+        kinds = [*encoded.values()]
         has_scan = np.asarray(data.columns["has_scan"])[rows]
         known = [has_image | has_scan, has_image, has_scan]
         actions = torch.from_numpy(data.take("action", rows).astype(np.float32))
-        for view, begins in zip(VIEWS, list(known), strict=True):
-            predicted, whole = _predict(predictor, encoded[view], actions, rows, np.asarray(data.columns["episode"])[rows])
+        episode = np.asarray(data.columns["episode"])[rows]
+        for view, begins in zip(PREDICTED, list(known), strict=False):
+            predicted, whole = _predict(predictor, encoded[view], actions, rows, episode)
             for ahead in AHEAD:
                 kinds.append(predicted[ahead])
                 known.append(whole[ahead] & np.roll(begins, ahead))
@@ -104,7 +106,7 @@ def collect(
         goals.half(),
         has_image,
         data.take("pose", rows).astype(np.float32),
-        np.asarray(data.columns["episode"])[rows],
+        episode,
         data.world[rows],
         rows,
     )

@@ -54,7 +54,7 @@ class ReachabilityConfig(Strict):
     hindsight: NonNegative = 1.0
     body: NonNegative = 1.0
     strangers: NonNegative = 0.2
-    place: NonNegative = 0.5
+    place: NonNegative = 1.0
     most_rows: int = Field(150_000, ge=1000, description="rows of the data set used: memory")
 
 
@@ -133,11 +133,12 @@ def train(
 
 @dataclass
 class Draw:
-    """n pairs: goals [n, D], moments and their successors [n, D] (`follows` [n] bool), and what is known of them."""
+    """n pairs: goals [n, D], moments and successors [n, D] (where there are any: `follows` [n]), and what is known of them."""
 
     goals: Tensor
     moments: Tensor
     successors: Tensor
+    """Of the same kind: what changes from step to step, not from sense to sense."""
     follows: Tensor
     later: Tensor
     """[n] steps from the moment to the goal where the goal came later, else -1."""
@@ -167,12 +168,13 @@ class Pairs:
         after = np.minimum(rows + 1, last - 1)
         relative = m.relative(rows, goals)
         way, turn = np.hypot(relative[:, 0], relative[:, 1]), np.abs(relative[:, 2])
-        kinds = [self._known(at, random) for at in (rows, after)]
+        kinds = self._known(rows, random)
+        follows = (after > rows) & (m.rows[after] == m.rows[rows] + 1) & m.known[kinds, after]
         return Draw(
             goals=m.goals[torch.from_numpy(goals)].float(),
-            moments=pick(m, kinds[0], rows),
-            successors=pick(m, kinds[1], after),
-            follows=torch.from_numpy((after > rows) & (m.rows[after] == m.rows[rows] + 1)),
+            moments=pick(m, kinds, rows),
+            successors=pick(m, kinds, after),
+            follows=torch.from_numpy(follows),
             later=torch.from_numpy(np.where(goals >= rows, m.rows[goals] - m.rows[rows], -1)),
             least=torch.from_numpy(np.maximum(way / self.limits[0], turn / self.limits[1])).float(),
             relative=torch.from_numpy(relative).float(),
@@ -200,11 +202,13 @@ def losses_of(network: ReachabilityNetwork, draw: Draw, config: ReachabilityConf
     steps = draw.later.clamp(min=0).float()
     late = (functional.relu(apart - steps) / (1 + steps).sqrt()).square()[later & (steps < config.far)]
     short = functional.relu(draw.least.clamp(max=config.far) - apart) / (1 + draw.least).sqrt()
-    other = metric.context(draw.goals.roll(1, 0))
-    stranger = metric.distance(metric.embed(draw.moments, other), metric.embed(draw.goals.roll(1, 0), other))
+    few = len(draw.goals) // 4 if config.strangers else 0
+    strange = draw.goals.roll(1, 0)[:few]
+    other = metric.context(strange)
+    stranger = metric.distance(metric.embed(draw.moments[:few], other), metric.embed(strange, other))
 
     def push(distance: Tensor) -> Tensor:
-        return config.softness * functional.softplus((config.far - distance) / config.softness).mean() / 10
+        return config.softness * _mean(functional.softplus((config.far - distance) / config.softness)) / 10
 
     return {
         "push": push(apart),
