@@ -76,6 +76,11 @@ class CameraSensor:
         shape = (p.height, p.width)
         return Image(stamp, rgb.reshape(*shape, 3), depth.reshape(shape), p.horizontal_fov)
 
+    def skip(self, rng: np.random.Generator) -> None:
+        """Uses up the noise of a frame that nobody looks at, so that the frames after it are what they would have been."""
+        if self.parameters.noise:
+            rng.standard_normal((len(self._rays), 3), np.float32)
+
     def _colour(self, origin: np.ndarray, rays: np.ndarray, hit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """[pixels, 3] uint8"""
         geom = np.where(hit, self._geom, 0)

@@ -176,7 +176,7 @@ class Evaluator:
         missing = protocol.missing(known)
         for row in (name for name in (AGENT, *protocol.rows) if name in missing):
             controller = AgentController(protocol.parameters, protocol.delay, row, seen)
-            camera = controller.parameters.perception.encoder.plugin != "scan"
+            camera = controller.parameters.perception.encoder.plugin != "scan" and not (row == "shuffled" and len(seen))
             gate = None if row == WITHOUT_GATE else protocol.gate
             witness = self._witness(controller) if row == AGENT else None
             limit, end = self._end(episode, controller)

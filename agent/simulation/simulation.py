@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import mujoco
@@ -59,6 +60,8 @@ class RobotSimulation:
         self._acceleration = self.robot.max_acceleration * slip.acceleration
         self._turn_acceleration = self.robot.max_turn_acceleration * slip.acceleration
         self._camera_phase = camera_phase
+        self.watched: Callable[[float, float], bool] | None = None
+        """Whether anybody looks at a frame, by its stamp and the next one's (None: at all).  What nobody sees is not rendered."""
         self._odometry = OdometrySensor(self.sensors.odometry)
         self._lidar = LidarSensor(self.sensors.lidar, composed)
         self._camera = CameraSensor(self.sensors.camera, composed) if camera else None
@@ -108,6 +111,7 @@ class RobotSimulation:
         live = (self._drive, self._rng, self._walks, self._odometry, self._counts)
         shared = {id(part): part for part in (self.robot, self.sensors.odometry, *self.world.people)}
         other._drive, other._rng, other._walks, other._odometry, other._counts = copy.deepcopy(live, shared)
+        other.watched = None
         other._lidar = self._lidar.over(composed)
         other._camera = self._camera.over(composed) if camera and self._camera is not None else None
         other.panel = Panel(composed, self.robot)
@@ -236,10 +240,12 @@ class RobotSimulation:
             readings.append(self._odometry.read(stamp, pose, (self._v, self._w)))
         if due[1]:
             readings.append(self._lidar.read(stamp, pose, self._rng["lidar"]))
-        if due[2]:
-            readings.append(self._camera.read(stamp, pose, self._rng["camera"]))
         self._counts = [count + is_due for count, is_due in zip(self._counts, due, strict=True)]
         self._schedule()
+        if due[2] and (self.watched is None or self.watched(stamp, self._due[2] * self.parameters.timestep)):
+            readings.append(self._camera.read(stamp, pose, self._rng["camera"]))
+        elif due[2]:
+            self._camera.skip(self._rng["camera"])
 
     # --- truth, for scoring and drawing -------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from objective_agent.simulation.episode import run_episode
 from objective_agent.simulation.evaluation import paired, wilson
 from objective_agent.simulation.tasks import make_task
 from objective_agent.simulation.world import World
+from objective_agent.types import Image
 
 ROBOT = RobotParameters()
 GATE = default_parameters(ROBOT)
@@ -87,3 +88,18 @@ def test_wilsons_interval_and_the_sign_test():
     got = paired([True] * 8 + [False], [False] * 7 + [True, True])
     assert (got["agent_only"], got["baseline_only"]) == (7, 1) and got["difference"] == pytest.approx(6 / 9)
     assert got["p"] == pytest.approx(2 * 9 / 256)
+
+
+def test_the_newest_frame_is_there_at_every_decision():
+    class Looking(Blind):
+        def observe(self, reading):
+            if isinstance(reading, Image):
+                self.newest = reading.stamp
+
+        def act(self, now):
+            ages.append(now - self.newest)
+            return super().act(now)
+
+    ages = []
+    run_episode(episode_in(OPEN), Looking(), ROBOT, None, 0.1, 0.06, camera=True, limit=1.0)
+    assert len(ages) == 10 and max(ages) < 0.001

@@ -182,3 +182,12 @@ def test_odometry_errors_are_drawn_from_the_parameters():
     simulation.reset(start=(-2, 0, 0))
     odometry = last(drive(simulation, 0.5, 0, 5), Odometry)
     assert abs(odometry.pose[0] - simulation.true_pose[0]) > 0.05
+
+
+def test_frames_that_nobody_looks_at_leave_the_others_as_they_are():
+    every, second = (RobotSimulation(room(), ROBOT, seed=3) for _ in range(2))
+    second.watched = lambda stamp, following: following > 0.1 * math.ceil(10 * stamp - 1e-6) + 1e-6
+    all_frames, seen = ([r for r in simulation.advance(0.5) if isinstance(r, Image)] for simulation in (every, second))
+    assert [frame.stamp for frame in seen] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    for frame, same in zip(seen, all_frames[1::2], strict=True):
+        assert frame.stamp == same.stamp and np.array_equal(frame.rgb, same.rgb) and np.array_equal(frame.depth, same.depth)
