@@ -61,7 +61,7 @@ class RobotSimulation:
         self._turn_acceleration = self.robot.max_turn_acceleration * slip.acceleration
         self._camera_phase = camera_phase
         self.watched: Callable[[float, float], bool] | None = None
-        """Whether anybody looks at a frame, by its stamp and the next one's (None: at all).  What nobody sees is not rendered."""
+        """Whether anybody looks at a frame, by its stamp and the next one's (None: at all).  Else it is not rendered."""
         self._odometry = OdometrySensor(self.sensors.odometry)
         self._lidar = LidarSensor(self.sensors.lidar, composed)
         self._camera = CameraSensor(self.sensors.camera, composed) if camera else None
