@@ -124,3 +124,15 @@ def test_a_wrong_setting_is_one_line_with_the_mend(data, tmp_path, capsys, text,
 def test_data_that_are_not_there_are_one_line(config, tmp_path, capsys):
     assert train(tmp_path / "nothing", config, tmp_path / "model", "--steps", "2") == 2
     assert "nothing" in capsys.readouterr().err
+
+
+def test_bags_become_rows_for_the_robot_of_the_parameter_file(tmp_path):
+    from objective_agent.cli.train import build_settings
+
+    path = tmp_path / "robot.yaml"
+    common = {"robot": {"radius": 0.25}, "lidar_pose": [0.1, 0.0, 0.0]}
+    nodes = {"/**": {"ros__parameters": common}, "perception": {"ros__parameters": {"max_odom_age": 0.11}}}
+    path.write_text(yaml.safe_dump(nodes))
+    settings = build_settings(str(path))
+    assert (settings.radius, settings.lidar_pose, settings.perception.max_odom_age) == (0.25, (0.1, 0.0, 0.0), 0.11)
+    assert build_settings(None).radius == RobotParameters().radius
