@@ -24,6 +24,7 @@ WITHIN = 1.0
 AFTER = 2.5
 """How long the run goes on after the event, s."""
 DEAF = 1e6
+PARTS = ("position", "heading", "representation")
 
 
 def add_arguments(parser) -> None:
@@ -38,10 +39,11 @@ def add_arguments(parser) -> None:
 
 @dataclass
 class Trace:
-    """One run, a row per decision: time, surprise, true forward speed, speed wanted."""
+    """One run, a row per decision: time, surprise, true forward speed, speed wanted; and what parts surprise is made of."""
 
     index: int
     rows: list[tuple[float, float, float, float]] = field(default_factory=list)
+    parts: list[tuple[float, float, float]] = field(default_factory=list)
     event: float | None = None
     contacts: int = 0
     success: bool = False
@@ -66,6 +68,7 @@ class Run:
             wanted = act(now)
             if controller.agent.planner.optimizer is not None:
                 trace.rows.append((now, controller.agent.surprise, self.speed, wanted[0]))
+                trace.parts.append(tuple(controller.agent.surprises.get(part, 0.0) for part in PARTS))
             return wanted
 
         controller.act = noted
@@ -109,9 +112,7 @@ def main(args) -> dict:
     for index in range(args.episodes):
         ordinary.append(Run(parameters, gate, None)(task.episode(index)))
         progress("ordinary", ordinary_figures(ordinary[-1:], parameters.actor.period))
-    deaf = parameters.world_model.model_copy(
-        update={f"surprise_{part}": DEAF for part in ("position", "heading", "representation")}
-    )
+    deaf = parameters.world_model.model_copy(update={f"surprise_{part}": DEAF for part in PARTS})
     hearing, unhearing, index = [], [], args.episodes
     while len(hearing) < args.events and index < args.episodes + 10 * args.events:
         trace = Run(parameters, gate, args.distance)(task.episode(index))
@@ -141,7 +142,7 @@ def progress(what: str, figures: dict) -> None:
 
 def ordinary_figures(traces: list[Trace], period: float) -> dict:
     surprise = [np.array([row[1] for row in trace.rows]) for trace in traces]
-    values = np.concatenate(surprise)
+    values, parts = np.concatenate(surprise), np.concatenate([np.array(trace.parts) for trace in traces])
     alarms = sum(int((np.diff((each > 1).astype(int), prepend=0) > 0).sum()) for each in surprise)
     return {
         "episodes": [trace.index for trace in traces],
@@ -149,6 +150,7 @@ def ordinary_figures(traces: list[Trace], period: float) -> dict:
         "share_above_1": round(float((values > 1).mean()), 4),
         "alarms_per_minute": round(60 * alarms / (len(values) * period), 2),
         "surprise": {f"p{q:g}": round(float(np.percentile(values, q)), 2) for q in (50, 95, 99, 99.5)},
+        "parts_p99": dict(zip(PARTS, np.percentile(parts, 99, axis=0).round(2).tolist(), strict=True)),
         "reached": sum(trace.success for trace in traces),
         "contacts": sum(trace.contacts for trace in traces),
     }

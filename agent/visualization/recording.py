@@ -134,7 +134,7 @@ class Recording:
         """From when to when the wall stood there."""
         times, up = self.wall.times, [len(value) > 0 for _, value in self.wall]
         ends = [*times[1:], self.end]
-        return [(float(time), float(end)) for time, end, stands in zip(times, ends, up, strict=True) if stands]
+        return [(float(time), float(end)) for time, end, stands in zip(times, ends, up, strict=False) if stands]
 
     def pose_at(self, time: float) -> np.ndarray | None:
         """Where the robot is [3]: the truth where it was recorded (a simulator), else what odometry says."""

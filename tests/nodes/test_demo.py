@@ -17,8 +17,9 @@ from objective_agent.cli.main import main
 from objective_agent.types import InputError
 from objective_agent.visualization.bag import read_recording
 from objective_agent.visualization.recording import GoalSpan, Recording, Series
-from objective_agent_nodes import demo_results
+from objective_agent_nodes import demo_parameters, demo_results
 from objective_agent_nodes.children import Children
+from objective_agent_nodes.demo import report
 from objective_agent_nodes.demo_progress import Progress, Snapshot
 from objective_agent_nodes.demo_summary import interventions, summarise
 
@@ -51,6 +52,33 @@ def test_the_summary_has_its_keys_and_what_happened(made_up_mcap):
     assert (summary["deadline_misses"], summary["gate_interventions"], summary["seconds"]) == (2, 1, 8.0)
     assert summary["world"] == "apartment" and summary["exit_reason"] == "all goals reached"
     json.dumps(summary, allow_nan=False)
+
+
+def test_the_summary_tells_what_became_of_the_wall(made_up_mcap):
+    summary = summarise(read_recording(made_up_mcap))
+    wall = summary["wall"]
+    assert wall["noticed"] and wall["time"] == 5.0 and wall["seconds_to_alarm"] == pytest.approx(0.15, abs=0.01)
+    assert (wall["surprise_before"], wall["surprise_peak"]) == (0.3, 2.1)
+    assert wall["least_speed"] == 0.15 and wall["seconds_to_least_speed"] == pytest.approx(0.3, abs=0.01)
+    words = demo_results.wall_line(summary)
+    assert words.startswith("wall appeared at 5.0 s: surprise 0.30 -> 2.10 after 0.1") and "-> 0.15 m/s within 0.3 s" in words
+
+
+@pytest.mark.parametrize(("peak", "code"), [(0.9, 1), (1.5, 0)])
+def test_a_wall_that_is_no_surprise_fails_the_demo(peak, code, tmp_path, capsys):
+    times = np.arange(0, 9, 0.05)
+    values = [{"surprise": peak if 4.2 < time < 4.6 else 0.2} for time in times]
+    wall = Series([4.0, 8.0], [np.array([1.0, 1.0, 0.0, 0.06, 1.0]), np.zeros(0)])
+    run = Recording(goals=ONE_GOAL, end=9.0, wall=wall, surprise=Series(times, values), info={"wall": True})
+    with Progress(1, plain=True) as progress:
+        assert report(summarise(run), tmp_path, progress) == code
+    assert ("was no surprise" in capsys.readouterr().out) is bool(code)
+
+
+def test_a_wall_that_found_no_room_is_said_and_one_that_was_not_planned_is_not():
+    run = Recording(goals=ONE_GOAL, end=9.0, info={"wall": True})
+    assert "no room" in demo_results.wall_line(summarise(run))
+    assert demo_results.wall_line(summarise(Recording(goals=ONE_GOAL, end=9.0))) == ""
 
 
 def test_an_intervention_is_a_climb_of_the_gate_while_there_is_a_goal():
@@ -100,6 +128,7 @@ def test_the_folder_of_an_earlier_demo_is_emptied(tmp_path):
         (["--world", "nowhere"], "nowhere"),
         (["--seed", "-1"], "--seed -1"),
         (["--from", "none.mcap"], "can't be read"),
+        (["--model", "models/nowhere"], "objective-agent train makes one; or drive with the classical parts: demo --model"),
     ],
 )
 def test_bad_arguments_are_refused_in_one_line_and_leave_no_folder(arguments, words, tmp_path, monkeypatch, capsys):
@@ -108,6 +137,19 @@ def test_bad_arguments_are_refused_in_one_line_and_leave_no_folder(arguments, wo
     said = capsys.readouterr().err.strip()
     assert words in said and len(said.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_learned_model_drives_unless_another_is_asked_for(tmp_path):
+    path, above, name = demo_parameters.choose(None, None)
+    assert (path.name, name) == ("learned.yaml", "models/apartment")
+    encoder, predictor = above["perception"]["encoder"], above["world_model"]["world_model"]
+    assert encoder["plugin"] == predictor["plugin"] == "jepa" and encoder["model"] == predictor["model"]
+    assert Path(encoder["model"]).is_absolute() and encoder["sweep_reach"] == 1.3, "the file's other settings stay"
+    path, above, name = demo_parameters.choose("analytic", None)
+    assert (path.name, above, name) == ("sim.yaml", {}, "analytic")
+    own = tmp_path / "own.yaml"
+    own.write_text("actor:\n  ros__parameters: {period: 0.1}\n")
+    assert demo_parameters.choose(None, own) == (own, {}, "analytic")
 
 
 def test_an_earlier_run_is_drawn_again_beside_its_recording(made_up_mcap, tmp_path, capsys):
@@ -195,11 +237,11 @@ def test_ctrl_c_in_the_middle_leaves_a_readable_recording_and_no_process(tmp_pat
 
 
 @pytest.mark.slow
-def test_a_goal_is_reached_over_dds_and_everything_is_written(tmp_path):
+def test_goals_are_reached_over_dds_past_a_wall_that_nobody_expects_and_everything_is_written(tmp_path):
     log = tmp_path / "log.txt"
-    demo = start_demo(tmp_path / "out", log, "--goals", "1", "--no-video")
+    demo = start_demo(tmp_path / "out", log, "--goals", "2", "--no-video")
     try:
-        code = demo.wait(200)
+        code = demo.wait(300)
     finally:
         if demo.poll() is None:
             demo.send_signal(signal.SIGTERM)
@@ -207,10 +249,26 @@ def test_a_goal_is_reached_over_dds_and_everything_is_written(tmp_path):
     assert code == 0, log.read_text()[-3000:]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"run.mcap", "dashboard.png", "summary.json", "graph.log"}
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert (summary["goals"], summary["goals_reached"], summary["collisions"]) == (1, 1, 0)
+    assert (summary["goals"], summary["goals_reached"], summary["collisions"]) == (2, 2, 0)
+    assert summary["model"] == "models/apartment"
+    wall = summary["wall"]
+    assert wall["noticed"] and wall["surprise_peak"] > 1 and wall["least_speed"] < wall["speed_before"]
     assert summary["decision_hz"] > 5 and summary["sensor_to_command_ms"]["p50"] > 0 and summary["real_time_factor"] > 0.5
     run = read_recording(tmp_path / "out" / "run.mcap")
-    for topic in ("pose", "true_pose", "scan", "image", "route", "plan", "candidates", "energies", "status", "gate", "people"):
+    for topic in (
+        "pose",
+        "true_pose",
+        "scan",
+        "image",
+        "route",
+        "plan",
+        "candidates",
+        "energies",
+        "status",
+        "gate",
+        "people",
+        "surprise",
+    ):
         assert len(getattr(run, topic)) > 5, topic
     goal = run.goals[0]
     assert np.linalg.norm(run.true_pose.at(goal.end)[:2] - goal.position) <= 0.31

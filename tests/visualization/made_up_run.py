@@ -1,4 +1,5 @@
-"""A short made-up run, written with real messages: a robot drives through a doorway to two goals while a person crosses."""
+"""A short made-up run, written with real messages: a robot drives through a doorway to two goals while a person crosses and a
+wall comes and goes."""
 
 import itertools
 import json
@@ -9,15 +10,18 @@ from geometry_msgs.msg import Point, PoseStamped
 from nav_msgs.msg import Path as PathMessage
 from rclpy.serialization import serialize_message
 from rosgraph_msgs.msg import Clock
-from std_msgs.msg import Bool, ColorRGBA, Float64MultiArray, MultiArrayDimension, String
+from std_msgs.msg import Bool, ColorRGBA, Float32MultiArray, Float64MultiArray, MultiArrayDimension, String
 from visualization_msgs.msg import Marker, MarkerArray
 
 from objective_agent.types import Odometry, Scan
 from objective_agent_nodes import convert, diagnostics
 from objective_agent_nodes.demo_record import McapFile, transform, world_message
+from objective_agent_nodes.simulator_topics import wall
 
 SECONDS, START = 8.0, 1_700_000_000_000_000_000
 GOALS = [(3.0, 1.0), (6.5, 4.0)]
+WALL = 5.0, 6.5
+"""From when to when the wall stands there."""
 RESOLUTION = 0.05
 
 
@@ -80,6 +84,13 @@ def candidates(pose: np.ndarray) -> MarkerArray:
     return MarkerArray(markers=[marker])
 
 
+def surprise(value: float) -> Float32MultiArray:
+    message = Float32MultiArray(data=[value, 0.2, 0.1, max(value - 0.3, 0.0)])
+    names = ("surprise", "position", "heading", "representation")
+    message.layout.dim = [MultiArrayDimension(label=name, size=1, stride=1) for name in names]
+    return message
+
+
 def write_run(path) -> None:
     file = McapFile(path)
     grid = walls()
@@ -95,7 +106,7 @@ def write_run(path) -> None:
         return diagnostics.status(name, health)
 
     file.add("/demo/world", "nav_msgs/msg/OccupancyGrid", world_message(grid, (0.0, 0.0), RESOLUTION), START)
-    event(0, event="start", world="apartment", seed=0, goals=GOALS, robot_radius=0.18, hardware="test", versions={})
+    event(0, event="start", world="apartment", seed=0, goals=GOALS, robot_radius=0.18, wall=True, hardware="test", versions={})
     settings = {"number": 1, "actor": {"deadline": 0.035}, "cost": {"terms": {"clearance": {"margin": 0.08}}}, "reason": ""}
     put("/configuration", "std_msgs/msg/String", String(data=json.dumps(settings)), 0.0)
     later = [
@@ -134,14 +145,20 @@ def write_run(path) -> None:
         }
         actor = status("actor", time, **thought, worst_margin=0.12 + 0.1 * math.sin(time), deadline_misses=2, decision_hz=20.0)
         put("/actor/status", "diagnostic_msgs/msg/DiagnosticStatus", actor, time)
-        stopped = 4.0 <= time < 4.6
+        put("/surprise", "std_msgs/msg/Float32MultiArray", surprise(2.1 if 5.15 <= time < 5.6 else 0.3), time)
+        if time in WALL:
+            shown = wall(time, (5.4, 3.0, 0.7) if time == WALL[0] else None, (0.06, 1.0, 1.4))
+            put("/simulator/wall", "visualization_msgs/msg/Marker", shown, time)
+        stopped, slow = 4.0 <= time < 4.6, 5.3 <= time < 6.5
         ladder = {
             "level": "STOP" if stopped else "OK",
             "reason": "obstacle 0.31 m ahead" if stopped else "",
-            "v_in": 0.4,
+            "v_in": 0.15 if slow else 0.4,
             "w_in": 0.1,
         }
-        gate = status("safety_gate", time, **ladder, v_out=0.0 if stopped else 0.4, w_out=0.0 if stopped else 0.1, held=stopped)
+        gate = status(
+            "safety_gate", time, **ladder, v_out=0.0 if stopped else ladder["v_in"], w_out=0.0 if stopped else 0.1, held=stopped
+        )
         put("/safety_gate/state", "diagnostic_msgs/msg/DiagnosticStatus", gate, time)
         person = Marker(type=Marker.CYLINDER, action=Marker.ADD)
         person.pose.position.x, person.pose.position.y, person.scale.x = 5.6, 1.0 + 0.4 * time, 0.5

@@ -82,7 +82,7 @@ def test_a_missing_file_is_refused_in_one_line(tmp_path):
 def test_the_dashboard_shades_the_goals_and_has_a_fixed_size(run_mcap, tmp_path):
     path = draw_dashboard(read_recording(run_mcap), tmp_path / "dashboard.png", "two of two")
     page = cv2.imread(str(path))
-    assert page.shape == (1400, 1300, 3)
+    assert page.shape == (1550, 1300, 3)
     left, right = 0.085 * 1300, 0.81 * 1300
     row = page[-100:-80]  # the speed panel, just above its axis
     columns = [round(left + (right - left) * time / SECONDS) for time in (0.2, 1.9, 3.1, 6.1)]
