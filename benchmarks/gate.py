@@ -66,12 +66,12 @@ def main(args) -> dict:
 def _over_dds(part: str, parameters, args, report) -> dict:
     # A domain of its own: a robot or another run on this machine must not be heard, and must not hear the commands.
     os.environ["ROS_DOMAIN_ID"] = str(1 + secrets.randbelow(100))
-    if part == "graph":  # as on a robot: limited to this host, the middleware would give the gate shared memory
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
-    else:
-        os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    from objective_agent_nodes import transport
     from objective_agent_nodes.bench_gate import faults
     from objective_agent_nodes.bench_gate_graph import graph_faults
+
+    transport.choose(os.environ)
 
     if part == "graph":
         return graph_faults(max(args.injections // 10, 1), report)

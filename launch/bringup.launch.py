@@ -26,6 +26,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from objective_agent.config import load_node_parameters
+from objective_agent_nodes.transport import choose
 
 PACKAGE = "objective_agent"
 SHARE = Path(__file__).parent.parent
@@ -55,11 +56,10 @@ def generate_launch_description():
 
 
 def transport():
-    """Fast DDS drops camera images between processes unless its shared memory is enlarged; a user's own profile stays."""
-    profile = SHARE / "config" / "fastdds.xml"
-    if profile.is_file() and "FASTRTPS_DEFAULT_PROFILES_FILE" not in os.environ:
-        return [SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", str(profile))]
-    return []
+    """As `objective-agent run` does it: sockets on this machine only, or shared memory large enough for camera images."""
+    chosen = dict(os.environ)
+    choose(chosen, images=True)
+    return [SetEnvironmentVariable(name, value) for name, value in chosen.items() if os.environ.get(name) != value]
 
 
 def start(context):

@@ -40,7 +40,7 @@ class Witness:
         sockets_only()  # the frozen process must not stop the witness
         rclpy.init(args=[], context=self.context)
         self.node = rclpy.create_node("fault_witness", context=self.context)
-        os.environ.pop("FASTDDS_BUILTIN_TRANSPORTS")
+        os.environ.pop("FASTDDS_BUILTIN_TRANSPORTS", None)
         self.raw: list[float] = []
         self.sent: list[tuple[float, float, float]] = []
         self.warnings: list[tuple[float, str]] = []

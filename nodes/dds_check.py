@@ -23,7 +23,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.utilities import get_rmw_implementation_identifier
 from std_msgs.msg import String
 
-from objective_agent_nodes import qos
+from objective_agent_nodes import qos, transport
 
 TOPIC = "objective_agent_dds_check"
 
@@ -36,10 +36,10 @@ def main() -> int:
     if args.publish:
         return publish(args.publish, args.seconds)
     word = f"{os.getpid()}-{random.getrandbits(32):x}"
-    environment = os.environ | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-    os.environ.update(environment)
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    transport.choose(os.environ)
     command = [sys.executable, "-m", __spec__.name, "--publish", word, "--seconds", str(args.seconds)]
-    with subprocess.Popen(command, env=environment) as publisher:
+    with subprocess.Popen(command) as publisher:
         try:
             delay = listen(word, args.seconds)
         finally:

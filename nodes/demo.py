@@ -16,7 +16,7 @@ from typing import Any
 from objective_agent.config import RobotParameters
 from objective_agent.simulation import World
 from objective_agent.types import InputError
-from objective_agent_nodes import demo_parameters, demo_results
+from objective_agent_nodes import demo_parameters, demo_results, transport
 from objective_agent_nodes.demo_event import WallEvent
 from objective_agent_nodes.demo_graph import GraphDied, RunningGraph, noted_signals, running_graph, watching
 from objective_agent_nodes.demo_machine import hardware, versions
@@ -100,7 +100,8 @@ def drive(
 ) -> None:
     """The run itself; when it returns or raises, every process is gone and the recording is closed."""
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))  # two demos on one machine must not hear each other
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")  # and must not reach the network
+    transport.choose(os.environ)
     progress.say(f"starting simulator, agent and safety gate (ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']})")
     progress.say(f"model: {args.model}")
     walled = not args.no_wall and len(goals) > 1 and args.model != demo_parameters.ANALYTIC

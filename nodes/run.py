@@ -6,7 +6,6 @@ What `ros2 launch` does, without ros2cli.  Whatever ends it (Ctrl-C, SIGTERM, a 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import os
 import signal
@@ -19,8 +18,7 @@ import yaml
 
 from objective_agent import resources
 from objective_agent.config import load_node_parameters
-from objective_agent.types import InputError
-from objective_agent_nodes import demo_parameters
+from objective_agent_nodes import demo_parameters, transport
 from objective_agent_nodes.children import Child, Children
 from objective_agent_nodes.graph import GATE, MODULES, NODES, SIMULATOR, check_sections
 
@@ -86,7 +84,7 @@ class Graph:
         self.level = LEVELS.get(getattr(args, "log_level", "warning"), "warn")
         self.separate, self.record = args.separate_processes, args.record
         self._file = self._parameter_file(source, extra)
-        self.children = Children(environment())
+        self.children = Children(environment(images=not self.simulated))
 
     def _parameter_file(self, source: Path, extra: dict[str, dict]) -> str:
         """The parameter file as the nodes will read it: names with the namespace, `extra` behind, so that it wins."""
@@ -155,13 +153,11 @@ def check(sections: dict[str, dict], extra: dict[str, dict], where: str, simulat
         build(place.parameter_model(), values, f"{where}: {name}")
 
 
-def environment() -> dict[str, str]:
-    """The children's environment: room for images in shared memory, one thread per process unless the user says otherwise."""
+def environment(images: bool) -> dict[str, str]:
+    """The children's environment: how they talk, and one thread per process unless the user says otherwise."""
     made = dict(os.environ)
     made.setdefault("OMP_NUM_THREADS", "1")
-    if "FASTRTPS_DEFAULT_PROFILES_FILE" not in made:
-        with contextlib.suppress(InputError):
-            made["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(resources.resource("config", "fastdds.xml"))
+    transport.choose(made, images)
     return made
 
 

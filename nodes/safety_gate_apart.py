@@ -1,23 +1,17 @@
 """What keeps the gate apart from everybody else's troubles: real-time scheduling, and no memory shared with them.
 
 Fast DDS's shared-memory transport takes locks that lie in memory shared with the receiver: a process that is frozen (SIGSTOP, a
-debugger) at the wrong moment keeps others from sending until it goes on. So the gate talks through sockets alone, except where
-the middleware does not let it: with ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST rmw_fastrtps always adds shared memory.
+debugger) at the wrong moment keeps others from sending until it goes on. So the gate talks through sockets alone.
 """
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-from objective_agent import resources
-from objective_agent.types import InputError
+from objective_agent_nodes import transport
 
 PRIORITY = 10
 """Of 99: above every ordinary process, below the kernel's own threads."""
-
-
-PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
 
 def stand_apart() -> str:
@@ -30,22 +24,13 @@ def sockets_only() -> str:
 
     A profile file of the user's own is left as it is.
     """
-    for name in PROFILES:
-        given = os.environ.get(name)
-        if given and not _shipped(given):
-            return f"as {name}={given} says; it should leave shared memory out"
-        os.environ.pop(name, None)
-    os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
-    if os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST":
-        return "UDPv4 and shared memory (because of ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST)"
-    return "UDPv4"
-
-
-def _shipped(profile: str) -> bool:
-    try:
-        return Path(profile).samefile(resources.resource("config", "fastdds.xml"))
-    except (OSError, InputError):
-        return False
+    for name in transport.PROFILES:
+        if transport.is_shipped(os.environ.get(name, ""), transport.LARGE):
+            del os.environ[name]
+    if os.environ.get(transport.BUILTIN, "").upper() != "UDPV4":
+        os.environ.pop(transport.BUILTIN, None)
+    said = transport.choose(os.environ)
+    return f"{said}; it should leave shared memory out" if said.startswith("as ") else said
 
 
 def raise_priority() -> str:

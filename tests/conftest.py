@@ -9,8 +9,17 @@ import time
 
 import pytest
 
+from objective_agent_nodes import transport
+
 # Each test gets a domain of its own, so that a late message of one is never heard by the next; parallel runs start elsewhere.
 _domains = itertools.count(os.getpid() % 90)
+
+
+def loopback() -> dict[str, str]:
+    """Environment of processes that stay off the network and share no memory."""
+    environment: dict[str, str] = {}
+    transport.stay_here(environment)
+    return environment
 
 
 @pytest.fixture
@@ -18,7 +27,8 @@ def domain(monkeypatch) -> int:
     """A ROS_DOMAIN_ID of the test's own in the environment (child processes get it too); discovery on this machine only."""
     number = 1 + next(_domains) % 100
     monkeypatch.setenv("ROS_DOMAIN_ID", str(number))
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    for name, value in loopback().items():
+        monkeypatch.setenv(name, value)
     return number
 
 

@@ -21,7 +21,7 @@ from std_msgs.msg import String
 
 from objective_agent.types import Odometry
 from objective_agent.visualization.bag import read_recording
-from objective_agent_nodes import convert, qos
+from objective_agent_nodes import convert, qos, transport
 from objective_agent_nodes.children import Children
 
 DOMAIN = 77
@@ -31,7 +31,10 @@ DOMAIN = 77
 def talker(monkeypatch):
     """A node that says something on a latched topic once, and on a reliable and a sensor topic 20 times a second."""
     monkeypatch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    environment: dict[str, str] = {}
+    transport.stay_here(environment)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=DOMAIN)
     node = rclpy.create_node("talker", context=context)

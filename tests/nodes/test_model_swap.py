@@ -65,7 +65,7 @@ class Drive:
         self.announced: list[Announcement] = []
         hear = self.node.create_subscription
         hear(TwistStamped, "cmd_vel_raw", lambda m: self.commands.update({convert.nanoseconds(m.header.stamp): m}), 10)
-        hear(ImageMessage, "representation", lambda m: self.models.append(m.header.frame_id), 10)
+        hear(ImageMessage, "representation", lambda m: self.models.append(m.header.frame_id.split()[0]), 10)
         hear(String, "model_version", lambda m: self.announced.append(Announcement(**json.loads(m.data))), qos.LATCHED)
         make = self.node.create_publisher
         self.odom, self.scan = make(OdometryMessage, "odom", 10), make(LaserScan, "scan", 10)

@@ -71,8 +71,8 @@ class Drive:
         self.odometry: Odometry | None = None
         create = node.create_subscription
         create(DiagnosticArray, "/diagnostics", self._on_diagnostics, 20)
-        create(Image, "representation", lambda m: self.representations.append(m.header.frame_id), 10)
-        create(Image, "state", lambda m: self.states.append(m.header.frame_id), 10)
+        create(Image, "representation", lambda m: self.representations.append(m.header.frame_id.split()[0]), 10)
+        create(Image, "state", lambda m: self.states.append(m.header.frame_id.split()[0]), 10)
         create(String, "model_version", lambda m: self.announced.append(Announcement(**json.loads(m.data))), qos.LATCHED)
         create(Odometry, "odom", lambda m: setattr(self, "odometry", m), qos.SENSOR)
         create(TwistStamped, "cmd_vel", self._on_sent, 20)

@@ -14,7 +14,7 @@ from geometry_msgs.msg import TwistStamped
 
 from objective_agent.config import RobotParameters
 from objective_agent.safety import default_parameters
-from objective_agent_nodes import qos
+from objective_agent_nodes import qos, transport
 from objective_agent_nodes.gate_harness import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, GateHarness, end, module_process
 
 PARAMETERS = default_parameters(RobotParameters())
@@ -23,8 +23,11 @@ PARAMETERS = default_parameters(RobotParameters())
 @pytest.fixture(autouse=True, scope="module")
 def udp():
     """No shared memory: processes are killed here."""
+    environment: dict[str, str] = {"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
+    transport.stay_here(environment)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+        for name, value in environment.items():
+            patch.setenv(name, value)
         yield
 
 
@@ -33,7 +36,6 @@ def shared(udp):
     """One gate for the tests that leave it as they found it: running."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROS_DOMAIN_ID", str(1 + (os.getpid() + 50) % 100))
-        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
         with GateHarness(PARAMETERS) as made:
             yield made
 
