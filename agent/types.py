@@ -162,13 +162,15 @@ class Representation:
     """An encoded observation: `tokens` [B, T, D], made by the model `model` (sha256, or a plugin's name and version).
 
     `scans` (one or None per problem, or empty): what the representation says of the distances round the robot, as sweeps that
-    are `estimated`, for memories of a robot that has no lidar scan at this moment.
+    are `estimated`, for memories of a robot that has no lidar scan at this moment.  `senses`: which of "lidar" and "camera" it
+    was made from, for each problem; empty: not said.
     """
 
     stamp: float
     tokens: Array
     model: str
     scans: Sequence[Scan | None] = ()
+    senses: Sequence[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Representations, obstacle points, routes and goals <-> standard messages, so that every topic opens in RViz and Foxglove.
 
-A representation [T, D] travels as an Image 32FC1 (height tokens, width features), its frame_id naming the model that made it.
+A representation [T, D] travels as an Image 32FC1 (height tokens, width features), its frame_id naming the model that made it and,
+after a blank, the senses that it was made from, where the encoder says so: `e4bd4b70c664 lidar+camera`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
@@ -19,13 +21,15 @@ from objective_agent_nodes.convert import bytes_of, image_to, quaternion, to_tim
 
 LARGEST_JSON = 64 * 1024
 DEEPEST_JSON = 16
+SENSES = frozenset(("lidar", "camera"))
 _FLOAT = np.dtype("<f4")
 
 
-def tokens_to(stamp: float, tokens: np.ndarray, model: str) -> Image:
-    """`tokens` [1, T, D] or [T, D]."""
+def tokens_to(stamp: float, tokens: np.ndarray, model: str, senses: Sequence[tuple[str, ...]] = ()) -> Image:
+    """`tokens` [1, T, D] or [T, D]; `senses` as in a Representation: of one problem, or not said."""
     tokens = np.asarray(tokens, _FLOAT)
-    return image_to(stamp, tokens.reshape(tokens.shape[-2:]), short(model))
+    name = " ".join([short(model), *("+".join(some) or "none" for some in senses[:1])])
+    return image_to(stamp, tokens.reshape(tokens.shape[-2:]), name)
 
 
 def tokens_from(message: Image) -> tuple[np.ndarray, str]:
@@ -38,7 +42,20 @@ def tokens_from(message: Image) -> tuple[np.ndarray, str]:
     tokens = np.frombuffer(message.data, order).astype(np.float32, copy=False).reshape(1, message.height, message.width)
     if not np.isfinite(tokens).all():
         raise InputError("representation has values that are not finite")
-    return tokens, message.header.frame_id
+    return tokens, _model_and_senses(message)[0]
+
+
+def senses_from(message: Image) -> tuple[tuple[str, ...], ...]:
+    """What a representation was made from, as a Representation has it: empty where the message does not say."""
+    return _model_and_senses(message)[1]
+
+
+def _model_and_senses(message: Image) -> tuple[str, tuple[tuple[str, ...], ...]]:
+    model, _, said = message.header.frame_id.rpartition(" ")
+    senses = tuple(said.split("+")) if said != "none" else ()
+    if not model or not SENSES.issuperset(senses):
+        return message.header.frame_id, ()
+    return model, (senses,)
 
 
 def points_to(stamp: float, points: np.ndarray | None, frame: str = "odom") -> PointCloud2:

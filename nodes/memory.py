@@ -141,7 +141,8 @@ class Memory(ModuleNode):
         pose = odometry.pose.astype(np.float32)[None]
         observation = replace(observation, pose=pose, velocity=odometry.velocity.astype(np.float32)[None], images=None)
         observation = with_estimates(observation, (self._felt(message.header.stamp, observation.stamp),))
-        state = self.memory.update(Representation(odometry.stamp, tokens, model), observation)
+        senses = convert_state.senses_from(message)
+        state = self.memory.update(Representation(odometry.stamp, tokens, model, senses=senses), observation)
         if self.route_first:
             self._publish_route(observation, message.header.stamp)
         self._publish(state, message.header.stamp)

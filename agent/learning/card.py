@@ -7,14 +7,18 @@ the code's version.  Written last: a folder with a card is a finished model.
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import platform
 import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
+from safetensors.numpy import save
 
 from objective_agent import __version__, weights
 from objective_agent.learning.checkpoint import write_bytes, write_weights
@@ -35,6 +39,25 @@ def write_model(folder: Path, model: JepaModel, about: dict[str, Any]) -> dict[s
     card |= {"torch": str(torch.__version__), "machine": platform.machine(), **about, "sha256": sha}
     text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=120)
     write_bytes(folder / weights.CARD, text.encode())
+    return card
+
+
+def add_part(folder: Path, part: str, arrays: dict[str, np.ndarray], shape: dict[str, Any], about: dict[str, Any]) -> dict:
+    """Puts `part` (arrays, settings of their shapes) into the finished model in `folder`; `about` becomes the card's section of
+    that name.  Returns the card.
+
+    Killed at any moment it leaves the old part or the new one: the card, written whole, says which (`weights.read_weights`).
+    """
+    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, {"shape": json.dumps(shape)})
+    path = folder / f"{part}.safetensors"
+    written = weights.next_file(folder, part) if path.exists() else path
+    write_bytes(written, data)
+    card = weights.read_card(folder)
+    card[part] = about
+    card["sha256"] = {**card.pop("sha256"), part: hashlib.sha256(data).hexdigest()}  # last, as before
+    write_bytes(folder / weights.CARD, yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=120).encode())
+    if written != path:
+        os.replace(written, path)
     return card
 
 
