@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
+from argparse import Namespace
 from collections.abc import Callable
+
+from benchmarks import world_model
 
 HELP = "time of one decision of the optimizer, by number of candidates and horizon"
 EXAMPLE = "objective-agent bench planning --samples 64 128 --horizons 15 --json planning.json"
@@ -16,6 +19,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--horizons", type=int, nargs="+", default=[15, 30], metavar="H", help="steps imagined")
     parser.add_argument("--points", type=int, default=180, metavar="P", help="obstacle points (default 180)")
     parser.add_argument("--repeats", type=int, default=100, metavar="R", help="solves per row (default 100)")
+    parser.add_argument("--model", metavar="DIR", help="also time this learned model's rollout beside its bare matrix products")
 
 
 def main(args) -> dict:
@@ -32,7 +36,12 @@ def main(args) -> dict:
         rows = [_row(args, samples, horizon) for samples in args.samples for horizon in args.horizons]
     finally:
         torch.set_num_threads(threads)
-    return {"optimizer": args.optimizer, "threads": 1, "points": args.points, "repeats": args.repeats, "rows": rows}
+    found = {"optimizer": args.optimizer, "threads": 1, "points": args.points, "repeats": args.repeats, "rows": rows}
+    if args.model:
+        found["learned"] = world_model.main(
+            Namespace(model=args.model, samples=args.samples, horizon=12, futures=[3], repeats=args.repeats)
+        )
+    return found
 
 
 def _row(args, samples: int, horizon: int) -> dict:

@@ -20,7 +20,7 @@ def add_arguments(parser) -> None:
 
 
 def main(args) -> dict:
-    """Milliseconds p50 and least of each call, one thread."""
+    """Milliseconds p50 and least of each call, one thread; for rollouts the bare matrix products and their share, too."""
     import torch
 
     from objective_agent.types import InputError
@@ -76,7 +76,31 @@ def _measure(args, folder: str) -> dict:
                 actions = torch.rand(1, samples, args.horizon, 2)
                 name = f"rollout {samples} x {args.horizon} x {futures} futures"
                 rows[name] = _time(lambda a=actions, k=futures: model.rollout(advanced, a, k), args.repeats)
+                bare = _time(_products(model.network, samples + 1, args.horizon, futures), args.repeats)
+                rows[name] |= {"matmul_p50": bare["p50"], "matmul_share": round(bare["p50"] / rows[name]["p50"], 3)}
     return {"model": args.model or "untrained", "threads": 1, "repeats": args.repeats, "ms": rows}
+
+
+def _products(network, candidates: int, horizon: int, futures: int):
+    """A call that does the matrix products of a rollout (standing still is one candidate more) and nothing else."""
+    import torch
+
+    heads, readouts = network.heads, network.readouts
+    start = torch.rand(candidates, network.shape.features)
+    states = start.repeat(horizon, 1)
+    steps = [heads.from_state[0], heads.inner[0], heads.out[0]]
+    layers = [readouts.motion_state.weight.T, readouts.clearance_head[0].weight.T, readouts.people_head[0].weight.T]
+
+    def call() -> None:
+        for _ in range(futures):
+            for _ in range(horizon):
+                value = start
+                for weight in steps:
+                    value = torch.mm(value, weight)
+            for weight in layers:
+                torch.mm(states, weight)
+
+    return call
 
 
 def _time(call, repeats: int) -> dict[str, float]:
