@@ -1,6 +1,6 @@
 """Intrinsic objective: be slow where somebody is expected near.
 
-    energy = scale * clip((distance - read-out "people") / distance, 0, 1) * |v| / max_speed
+    energy = scale * clip((distance - read-out "people_expected") / distance, 0, 1) * (|v| / max_speed + |w| / max_turn_rate)
 
 The guardrail `people` forbids going nearer; this one makes the robot wait for who comes towards it, which no constraint on the
 distance alone can: standing is then as near as driving, but who stands runs into nobody.  The world model says where people
@@ -15,18 +15,18 @@ from pydantic import Field
 from objective_agent.config import RobotParameters, Strict
 from objective_agent.types import Array, Goal, Trajectory, array_namespace
 
-READOUT = "people"
+READOUT = "people_expected"
 
 
 class Courtesy:
     """`energy(trajectory, goal)` [B, N, K, H], metres of goal distance; 0 for a world model without the read-out."""
 
     class Config(Strict):
-        distance: float = Field(0.6, gt=0, le=3, description="expected distance of people within which speed costs, m")
-        scale: float = Field(1.0, ge=0, le=100, description="energy of full speed where somebody is touched")
+        distance: float = Field(0.8, gt=0, le=3, description="expected distance of people within which speed costs, m")
+        scale: float = Field(1.0, ge=0, le=100, description="energy of full speed (or of the fastest turn) at a person")
 
     def __init__(self, config: Config, robot: RobotParameters):
-        self._config, self._max_speed = config, robot.max_speed
+        self._config, self._limits = config, (robot.max_speed, robot.max_turn_rate)
 
     def energy(self, trajectory: Trajectory, goal: Goal) -> Array:
         xp = array_namespace(trajectory.poses)
@@ -34,4 +34,5 @@ class Courtesy:
         if people is None:
             return xp.zeros_like(trajectory.poses[..., 0])
         near = xp.clip((self._config.distance - people) / self._config.distance, 0, 1)
-        return self._config.scale / self._max_speed * near * xp.abs(trajectory.velocities[..., 0])
+        pace = sum((xp.abs(trajectory.velocities[..., i]) / limit for i, limit in enumerate(self._limits)), start=0.0)
+        return self._config.scale * near * pace

@@ -23,12 +23,14 @@ READOUTS = ("clearance", "people")
 @dataclass(frozen=True)
 class Foreseen:
     """`states` [K, H + 1, n, D], the start first; `motions` [K, 3, H, n] (relative poses of the steps) and `velocities`
-    [K, 2, H, n] at their ends; `lows` [K, 2, steps, n]: the 5 % quantiles of `READOUTS` at the ends of the last steps, m.
+    [K, 2, H, n] at their ends; `means` and `lows` [K, 2, steps, n]: the expected values and the 5 % quantiles of `READOUTS` at
+    the ends of the last steps, m.
     """
 
     states: Tensor
     motions: Tensor
     velocities: Tensor
+    means: Tensor | None
     lows: Tensor | None
 
     def poses(self, start: Tensor) -> Tensor:
@@ -90,8 +92,8 @@ class Foresight:
                 hidden = torch.addmm(self._hidden_bias, along[-readout_steps:].flatten(0, 1), self._hidden).relu_()
                 torch.addmm(self._out_bias, self._out, hidden.T, out=values[head])
         learned = learned.view(heads, 5, horizon, count)
-        lows = None
+        means, lows = None, None
         if readout_steps:
-            mean, spread = values.view(heads, 2, 2, readout_steps, count).unbind(1)
-            lows = mean - self._scales * torch.nn.functional.softplus(spread - 2.0)
-        return Foreseen(states, nominal + learned[:, :3], speeds[:, 1:] + learned[:, 3:], lows)
+            means, spread = values.view(heads, 2, 2, readout_steps, count).unbind(1)
+            lows = means - self._scales * torch.nn.functional.softplus(spread - 2.0)
+        return Foreseen(states, nominal + learned[:, :3], speeds[:, 1:] + learned[:, 3:], means, lows)

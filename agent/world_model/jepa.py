@@ -100,8 +100,9 @@ class Jepa:
     def rollout(self, state: WorldState, actions: Array, futures: int = 1, dt: float = 0.2) -> Trajectory:
         """Imagines `actions` [B, N, H, 2] in `futures` <= heads futures; read-outs `clearance` and `people` [B, N, K, H].
 
-        Read-outs are metres from the footprint: the 5 % quantile less the calibrated margin.  InputError for another `dt` than
-        the model's, for more futures than it has heads, or for a representation of another size.
+        Read-outs are metres from the footprint, for guardrails: the 5 % quantile less the calibrated margin; `people_expected`,
+        for objectives, is the expected distance.  InputError for another `dt` than the model's, for more futures than it has
+        heads, or for a representation of another size.
         """
         actions = torch.as_tensor(actions, dtype=torch.float32, device=self._device)
         with torch.inference_mode():
@@ -123,6 +124,7 @@ class Jepa:
 
             lows = found.lows - self._margin(lead, horizon)
             readouts = {name: axes(low) for name, low in zip(READOUTS, lows.unbind(1), strict=True)}
+            expected = axes(found.means[:, READOUTS.index("people")])
             return Trajectory(
                 state=state if isinstance(state, AdvancedState) else origin,
                 actions=actions,
@@ -130,7 +132,7 @@ class Jepa:
                 velocities=asked(axes(found.velocities[:, :, lead:].movedim(1, -1))),
                 dt=dt,
                 representations=asked(axes(found.states[:, lead + 1 :])).unsqueeze(-2),
-                readouts={name: asked(low) for name, low in readouts.items()},
+                readouts={name: asked(low) for name, low in readouts.items()} | {"people_expected": asked(expected)},
                 standing={name: low[:, :1] for name, low in readouts.items()},
                 start=origin.stamp + lead * dt,
             )

@@ -17,7 +17,7 @@ def driving(speed, people, steps=4):
     velocities = np.zeros_like(trajectory.velocities)
     velocities[..., 0] = speed
     people = np.broadcast_to(np.float32(people), trajectory.poses.shape[:-1])
-    return replace(trajectory, velocities=velocities, readouts={"people": people})
+    return replace(trajectory, velocities=velocities, readouts={"people_expected": people})
 
 
 def test_full_speed_at_a_person_costs_the_scale_and_half_of_both_a_quarter():
@@ -30,7 +30,7 @@ def test_full_speed_at_a_person_costs_the_scale_and_half_of_both_a_quarter():
 def test_standing_and_driving_where_nobody_is_cost_nothing():
     term = objective("courtesy")
     assert not term.energy(driving(0.0, 0.0), GOAL).any()
-    assert not term.energy(driving(ROBOT.max_speed, 0.6), GOAL).any()
+    assert not term.energy(driving(ROBOT.max_speed, 0.8), GOAL).any()
     assert not term.energy(straight((0.5, 0.0)), GOAL).any(), "the analytic model knows nobody"
 
 
@@ -44,7 +44,7 @@ def test_numpy_and_torch_agree():
     tensors = replace(
         trajectory,
         **{name: torch.from_numpy(np.array(getattr(trajectory, name))) for name in ("actions", "poses", "velocities")},
-        readouts={"people": torch.from_numpy(np.array(trajectory.readouts["people"]))},
+        readouts={"people_expected": torch.from_numpy(np.array(trajectory.readouts["people_expected"]))},
     )
     term = objective("courtesy")
     np.testing.assert_allclose(term.energy(tensors, GOAL).numpy(), term.energy(trajectory, GOAL), rtol=1e-6)
