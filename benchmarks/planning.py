@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import world_model
 
