@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--count", type=arguments.count, default=6, metavar="N", help="how many moments, spread out (default: 6)"
     )
-    parser.add_argument("--senses", choices=SENSES, default="all", help="what the robot may see at the start (default: all)")
+    parser.add_argument("--senses", choices=SENSES, default="all", help="what the robot may see (default: all)")
     words = f"imagine these instead, side by side; of {', '.join(WORDS)}, V:W (m/s:rad/s), and A+B for one after the other"
     parser.add_argument("--actions", metavar="A,B,...", help=words)
     parser.add_argument("--video", action="store_true", help="an MP4 of every moment, too")

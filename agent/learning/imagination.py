@@ -68,7 +68,7 @@ class Imagination:
         return ["a training home" if known else "never seen in training" for known in training]
 
     def moments(self, data: Sequences, rows: np.ndarray, horizon: int, senses: str = "all") -> Iterator[Moment]:
-        """The moments that begin at `rows`; the start is encoded with `senses` ("all", "lidar" or "camera")."""
+        """The moments that begin at `rows`; observed with `senses` ("all", "lidar" or "camera")."""
         if abs(self.nominal.dt - data.dt) > 1e-6:
             raise InputError(
                 f"{data.path}: has steps of {data.dt:g} s, the model's are {self.nominal.dt:g} s; make it with those"

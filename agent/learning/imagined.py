@@ -59,7 +59,8 @@ class Moment:
     """One moment: where it is in the recording, what came, what was imagined under the commands really sent, and what-ifs.
 
     `seconds` since the episode's begin; `home`: "never seen in training", "a training home" or "" (not known);
-    `representations` [H + 1, D]: the encoder's, all senses from step 1 on; `margins`: name -> [H + 1], NaN at step 0.
+    `representations` [H + 1, D]: what the encoder made of what came, with the same senses; `margins`: name ->
+    [H + 1], NaN at step 0.
     """
 
     episode: int
