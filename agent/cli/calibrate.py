@@ -60,6 +60,10 @@ def main(args: argparse.Namespace) -> int:
     if not margins:
         raise InputError(f"{folder}: no plan promised anything; a model with read-outs is needed")
     kept = promises.summarize([record["promises"] for record in records])
+    conditions = {}
+    for name in dict.fromkeys(record["condition"] for record in records):
+        part = promises.summarize([record["promises"] for record in records if record["condition"] == name])
+        conditions[name] = {readout: part[readout]["kept"] for readout in margins if readout in part}
     about = {
         "command": "objective-agent " + shlex.join(sys.argv[1:]) if sys.argv[1:] else "objective-agent calibrate",
         "task": args.task,
@@ -68,6 +72,7 @@ def main(args: argparse.Namespace) -> int:
         "keep": args.keep,
         "driven_with": present,
         "kept": {name: {key: kept[name][key] for key in ("kept", "interval", "steps", "by_step")} for name in margins},
+        "kept_by_condition": conditions,
         "margins": margins,
     }
     if not args.dry_run:
@@ -81,6 +86,8 @@ def main(args: argparse.Namespace) -> int:
             f"({low:.1%} - {high:.1%} over episodes); extra margin at steps 1, 2-5, 6 on: "
             f"{values[0]:.3f}, {values[min(1, len(values) - 1)]:.3f}, {values[-1]:.3f} m"
         )
+    for name, part in conditions.items():
+        print(f"as driven, {name}: " + ", ".join(f"{readout} {kept or 0:.1%}" for readout, kept in part.items()))
     print(f"{folder / weights.CARD}: {'left as it is' if args.dry_run else 'calibration.selected written'}")
     return 0
 
