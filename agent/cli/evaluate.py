@@ -138,7 +138,7 @@ def make_protocol(args: argparse.Namespace):
 
 
 def with_model(parameters, folder: str):
-    """`parameters` with the learned encoder and world model of `folder`."""
+    """`parameters` with the learned encoder and world model of `folder`, and a memory that knows them."""
     from objective_agent.config import PluginSpec
 
     def learned(spec: PluginSpec) -> PluginSpec:
@@ -150,7 +150,11 @@ def with_model(parameters, folder: str):
     terms = parameters.cost.terms.items()
     terms = {name: t.model_copy(update={"model": folder}) if "model" in t.settings else t for name, t in terms}
     cost = parameters.cost.model_copy(update={"terms": terms})
-    return parameters.model_copy(update={"perception": perception, "world_model": world_model, "cost": cost})
+    memory, short_term = parameters.memory, parameters.memory.short_term
+    if "model" in short_term.settings:
+        memory = memory.model_copy(update={"short_term": short_term.model_copy(update={"model": folder})})
+    modules = {"perception": perception, "world_model": world_model, "cost": cost, "memory": memory}
+    return parameters.model_copy(update=modules)
 
 
 def load(path: str | None, default: str = "sim.yaml"):

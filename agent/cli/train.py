@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", nargs="+", required=True, metavar="DIR|BAG", help="a data set's folder, or MCAP bags")
     parser.add_argument("--config", type=Path, metavar="FILE", help="training settings (default: config/train_apartment.yaml)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the model's folder, e.g. models/mine")
-    head = "train only this head of the finished model --model, and write it there: reachability (distance to goal images)"
+    head = "give the finished model --model only this, into its folder: reachability (distance to goal images), memory"
     parser.add_argument("--head", choices=HEADS, help=head)
     parser.add_argument("--model", metavar="DIR", help="with --head: the model's folder")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")

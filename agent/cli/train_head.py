@@ -1,4 +1,7 @@
-"""`objective-agent train --head reachability`: a value head on the representations of a finished model, into its folder.
+"""`objective-agent train --head HEAD`: what a finished model gets later, into its folder.
+
+reachability: a value head on its representations.  memory: what its predictions and encodings are worth to short-term memory
+(`learning/estimation.py`; `train` does that by itself at its end).
 
 Encoder and predictor stay as they are.  The head is written at the end, so that killing a run leaves the model as it was.
 """
@@ -14,7 +17,7 @@ from pathlib import Path
 
 from objective_agent.types import InputError
 
-HEADS = ("reachability",)
+HEADS = ("reachability", "memory")
 PROTOCOL = (
     "pairs of moments of one episode in held-out worlds; goals: the picture alone; spearman with the least steps that odometry "
     "allows; route: with the true way's length, detour: where it is 1.3 times the straight line; l2: the same for the "
@@ -38,6 +41,8 @@ def main(args: argparse.Namespace) -> int:
     if args.resume or args.out is not None:
         raise InputError(f"--head {args.head} takes neither --resume nor --out: it takes minutes, and is written into --model")
     torch.set_num_threads(args.threads)
+    if args.head == "memory":
+        return calibrate_memory(args)
     length = {"minutes": args.minutes, "steps": args.steps}
     settings = {**load_settings(args.config), **{name: value for name, value in length.items() if value is not None}}
     config = validate(ReachabilityConfig, settings, str(args.config or "reachability"))
@@ -73,6 +78,23 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(f"{folder}: was replaced by another model meanwhile; train the head again")
     heads.write_head(folder, network.shape, heads.exported(network), about)
     show(about, folder)
+    return 0
+
+
+def calibrate_memory(args: argparse.Namespace) -> int:
+    """Measures what the model is worth to memory, on its calibration worlds, and writes that."""
+    from objective_agent import weights
+    from objective_agent.cli.train import open_data
+    from objective_agent.learning.estimation import write_calibration
+
+    folder = weights.find_model(args.model)
+    encoder, _, _ = networks(folder)
+    about = write_calibration(folder, encoder, open_data(args.data, folder))["memory"]
+    for name in ("lidar", "camera"):
+        if name in about:
+            at = about[name]
+            print(f"{name} alone: off by {at['encoding']:.1%} of the variance, {at['estimate']:.1%} when memory estimates")
+    print(f"one predicted step: off by {about['one_step']:.1%}; wrote {folder}")
     return 0
 
 

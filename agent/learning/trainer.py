@@ -20,7 +20,7 @@ import torch
 from pydantic import Field, model_validator
 
 from objective_agent.config import NonNegative, Positive, RobotParameters, Strict
-from objective_agent.learning import checkpoint, metrics
+from objective_agent.learning import checkpoint, estimation, metrics
 from objective_agent.learning.batches import Hiding, generator, make_batch
 from objective_agent.learning.calibration import CalibrationSettings
 from objective_agent.learning.card import write_model
@@ -182,7 +182,7 @@ class Trainer:
         surprise = metrics.surprise_level(self.model, self.data, self._some("calibration", 4096))
         figures = metrics.evaluate(self.model, self.data, test, config.horizon, margin, config.calibration)
         worlds = {split: len(self.data.worlds(split)) for split in self.starts}
-        return write_model(
+        card = write_model(
             self.out,
             self.model,
             {
@@ -203,6 +203,11 @@ class Trainer:
                 "calibration": {**config.calibration.model_dump(), "margins": margin, "surprise": surprise},
             },
         )
+        try:
+            return estimation.write_calibration(self.out, self.model.encoder, self.data)
+        except InputError as error:  # the model is finished and drives; its memory believes the newest encoding
+            logger.warning("memory is not calibrated: %s", error)
+            return card
 
     def _train_step(self) -> dict[str, float]:
         config = self.config

@@ -105,7 +105,7 @@ class StateEstimator(LatestState):
         """What each problem's encoding is worth; None (and a line in the log) where that is not known."""
         name = representation.model
         if self.calibration is None:
-            self._tell("the model has no calibration of its memory (objective-agent bench memory --calibrate adds it)")
+            self._tell("the model has no calibration of its memory (objective-agent train --head memory adds it)")
             return None
         if name != self.model and not (len(name) >= SHORTEST_NAME and self.model.startswith(name)):
             self._tell(f"representations of model {name[:SHORTEST_NAME]} come, memory has {self.model[:SHORTEST_NAME]}")

@@ -55,7 +55,7 @@ def test_training_learns_what_the_robot_does_and_where_the_walls_are(toy_data, t
     assert last.held_out["clearance_near"] < 0.15
     assert set(card["metrics"]["conditions"]) == {"plain", "slip"}
     assert len(card["calibration"]["margins"]["clearance"]) == 10
-    assert card["sha256"].keys() == {"encoder", "predictor"}
+    assert card["sha256"].keys() == {"encoder", "predictor", "memory"}
     assert not made.checkpoint_path.exists()
 
 
