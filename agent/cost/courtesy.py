@@ -22,8 +22,8 @@ class Courtesy:
     """`energy(trajectory, goal)` [B, N, K, H], metres of goal distance; 0 for a world model without the read-out."""
 
     class Config(Strict):
-        distance: float = Field(0.8, gt=0, le=3, description="expected distance of people within which speed costs, m")
-        scale: float = Field(1.0, ge=0, le=100, description="energy of full speed (or of the fastest turn) at a person")
+        distance: float = Field(0.6, gt=0, le=3, description="expected distance of people within which speed costs, m")
+        scale: float = Field(3.0, ge=0, le=100, description="energy of full speed (or of the fastest turn) at a person")
 
     def __init__(self, config: Config, robot: RobotParameters):
         self._config, self._limits = config, (robot.max_speed, robot.max_turn_rate)

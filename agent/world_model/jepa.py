@@ -124,7 +124,7 @@ class Jepa:
 
             lows = found.lows - self._margin(lead, horizon)
             readouts = {name: axes(low) for name, low in zip(READOUTS, lows.unbind(1), strict=True)}
-            expected = axes(found.means[:, READOUTS.index("people")])
+            readouts["people_expected"] = axes(found.means[:, READOUTS.index("people")])
             return Trajectory(
                 state=state if isinstance(state, AdvancedState) else origin,
                 actions=actions,
@@ -132,7 +132,7 @@ class Jepa:
                 velocities=asked(axes(found.velocities[:, :, lead:].movedim(1, -1))),
                 dt=dt,
                 representations=asked(axes(found.states[:, lead + 1 :])).unsqueeze(-2),
-                readouts={name: asked(low) for name, low in readouts.items()} | {"people_expected": asked(expected)},
+                readouts={name: asked(low) for name, low in readouts.items()},
                 standing={name: low[:, :1] for name, low in readouts.items()},
                 start=origin.stamp + lead * dt,
             )

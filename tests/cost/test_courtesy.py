@@ -30,7 +30,7 @@ def test_full_speed_at_a_person_costs_the_scale_and_half_of_both_a_quarter():
 def test_standing_and_driving_where_nobody_is_cost_nothing():
     term = objective("courtesy")
     assert not term.energy(driving(0.0, 0.0), GOAL).any()
-    assert not term.energy(driving(ROBOT.max_speed, 0.8), GOAL).any()
+    assert not term.energy(driving(ROBOT.max_speed, 0.6), GOAL).any()
     assert not term.energy(straight((0.5, 0.0)), GOAL).any(), "the analytic model knows nobody"
 
 
