@@ -180,12 +180,13 @@ def event_figures(traces: list[Trace]) -> dict:
     if not traces:
         return {"events": 0}
     found = [one(trace) for trace in traces]
+    peaks = [each["peak"] for each in found]
     times = [each["seconds_to_alarm"] for each in found if each["seconds_to_alarm"] is not None]
     return {
         "events": len(found),
         "noticed": len(times),
         "seconds_to_alarm": {"p50": float(np.median(times)), "longest": max(times)} if times else None,
-        "peak": {"least": min(each["peak"] for each in found), "p50": float(np.median([each["peak"] for each in found]))},
+        "peak": {"least": min(peaks), "p50": round(float(np.median(peaks)), 2)},
         "speed_before": round(float(np.mean([each["speed_before"] for each in found])), 3),
         "least_speed": round(float(np.mean([each["least_speed"] for each in found])), 3),
         "least_wanted": round(float(np.mean([each["least_wanted"] for each in found])), 3),

@@ -16,8 +16,8 @@ GOAL = 1
 """The event belongs to the way to this goal (counted from 0), or to a later one where this one has no room for it."""
 DRIVEN, MOVING, STRAIGHT = 1.2, 0.35, 0.3
 """It comes when the robot has driven this far towards the goal (m), this fast (m/s), turning no faster than this (rad/s)."""
-STAYS = 5.0
-"""Seconds until the wall is gone again."""
+STAYS = 1.5
+"""Seconds until the wall is gone again: before the robot has gone far on the long way round, for its odometry drifts."""
 PATIENCE = 0.1
 """Seconds between two tries."""
 
