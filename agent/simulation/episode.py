@@ -97,9 +97,9 @@ def run_episode(
     delay: float,
     camera: bool = False,
     each: Callable[[float, RobotSimulation], bool | None] | None = None,
-    limit: float = TIME_LIMIT,
+    limit: float | None = None,
 ) -> Outcome:
-    """Runs `episode` to its end: success, or `limit` simulated seconds.  Contacts are counted and end nothing.
+    """Runs `episode` to its end: success, or `limit` (None: 60) simulated seconds.  Contacts are counted and end nothing.
 
     The controller gets the episode without its hidden parts, and scans only where the episode's condition gives them.
 
@@ -113,7 +113,7 @@ def run_episode(
     simulation.watched = lambda stamp, following: following > math.ceil(stamp / period - 1e-6) * period + 1e-6
     controller.reset(replace(episode, slip=NONE))
     loop = _Loop(simulation, controller, Gate(gate) if gate is not None else None, episode)
-    for k in range(1, round(limit / period) + 1):
+    for k in range(1, round((TIME_LIMIT if limit is None else limit) / period) + 1):
         if loop.advance(k * period - loop.now):
             break
         loop.tick()

@@ -21,7 +21,7 @@ from objective_agent.safety import GateParameters
 from objective_agent.simulation.ablations import AGENT, WITHOUT_GATE, alter, parameters_of
 from objective_agent.simulation.baselines import BASELINES
 from objective_agent.simulation.episode import Outcome, run_episode
-from objective_agent.simulation.tasks import TIME_LIMIT, Episode, make_task
+from objective_agent.simulation.tasks import Episode, make_task
 from objective_agent.simulation.world import World
 from objective_agent.types import Command, Image, Odometry, Representation, Scan
 
@@ -68,17 +68,15 @@ class Protocol:
         return self.parameters.actor.deadline
 
     def digest(self) -> str:
-        """sha256 over the parameters, the gate's, the protocol's constants and the world."""
-        rows = {} if self.rows == (WITHOUT_GATE,) else {"rows": self.rows}
-        rows |= {"promises": self.promises} if self.promises else {}
+        """sha256 over the parameters, the gate's, the task and the world; not over which controllers stand in the result."""
+        promises = {"promises": self.promises} if self.promises else {}
         text = json.dumps(
-            rows
+            promises
             | {
                 "parameters": self.parameters.model_dump(mode="json"),
                 "gate": self.gate.model_dump(mode="json"),
                 "task": self.task,
                 "seed": self.seed,
-                "baselines": self.baselines,
                 "world": self.world.xml if self.world else None,
             },
             sort_keys=True,
@@ -215,7 +213,7 @@ class Evaluator:
     def _end(episode: Episode, controller: AgentController | None):
         """(time limit, what ends the episode besides): where the goal is a picture the agent has to say that it is there."""
         if episode.image is None:
-            return TIME_LIMIT, None
+            return None, None
         from objective_agent.simulation.goal_images import LIMIT
 
         return LIMIT, None if controller is None else lambda now, simulation: getattr(controller, "said_there", False)
@@ -295,7 +293,7 @@ def summarize(protocol: Protocol, records: Sequence[dict], model: str, hardware:
         "hardware": hardware,
         **_promises(protocol, records),
         **_pictures(protocol, records),
-        "per_episode": [_compact(record) for record in records],
+        "per_episode": [_compact(record, protocol.controllers) for record in records],
     }
 
 
@@ -344,13 +342,14 @@ def _percentile(values: np.ndarray, share: float) -> float | None:
     return round(float(np.percentile(values, share)), 2) if np.isfinite(values).all() else None
 
 
-def _compact(record: dict) -> dict:
-    """A record with the planning times of single decisions summed up."""
+def _compact(record: dict, names: Sequence[str]) -> dict:
+    """A record of the controllers `names` with the planning times of single decisions summed up."""
+    rows = {name: row for name, row in record["rows"].items() if name in names}
     timing: dict = {"seconds": record["timing"]["seconds"]}
-    for row in record["timing"].keys() - {"seconds"}:
+    for row in [name for name in rows if name in record["timing"]]:
         values = np.array(record["timing"][row]["planning_ms"] or [math.nan])
         timing[row] = {
             "planning_ms": {"p50": _percentile(values, 50), "p99": _percentile(values, 99)},
             "deadline_misses": record["timing"][row]["deadline_misses"],
         }
-    return record | {"timing": timing}
+    return record | {"rows": rows, "timing": timing}

@@ -30,8 +30,14 @@ def world(tmp_path) -> Path:
     return path
 
 
+TIMING = ("planning_ms", "deadline_misses", "hardware", "command")
+
+
 def without_timing(result: dict) -> dict:
-    kept = {key: value for key, value in result.items() if key not in ("planning_ms", "deadline_misses", "hardware")}
+    kept = {key: value for key, value in result.items() if key not in TIMING}
+    kept["rows"] = {
+        name: {key: value for key, value in row.items() if key not in TIMING} for name, row in result["rows"].items()
+    }
     episodes = [{key: value for key, value in episode.items() if key != "timing"} for episode in kept["per_episode"]]
     return kept | {"per_episode": episodes}
 
