@@ -55,6 +55,7 @@ class ReachabilityConfig(Strict):
     body: NonNegative = 1.0
     strangers: NonNegative = 0.2
     place: NonNegative = 1.0
+    place_first: float = Field(0.0, ge=0, lt=1, description="share of the training in which only the place is learned")
     most_rows: int = Field(150_000, ge=1000, description="rows of the data set used: memory")
 
 
@@ -114,14 +115,16 @@ def train(
         share = step / config.steps if config.steps else spent / (60 * config.minutes)
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
-        losses = losses_of(network, pairs.draw(generator(seed, "reachability", step)), config)
+        draw = pairs.draw(generator(seed, "reachability", step))
+        losses = losses_of(network, draw, config) if share >= config.place_first else only_place(network, draw)
         total = sum(losses.values())
         optimizer.zero_grad(set_to_none=True)
         network.multiplier.grad = None
         total.backward()
         nn.utils.clip_grad_norm_(weights, 5.0)
         optimizer.step()
-        ascent.step()
+        if network.multiplier.grad is not None:
+            ascent.step()
         step += 1
         for name, value in losses.items():
             now = float(value.detach())
@@ -218,6 +221,13 @@ def losses_of(network: ReachabilityNetwork, draw: Draw, config: ReachabilityConf
         "strangers": config.strangers * push(stranger),
         "place": config.place * place_loss(network.place(hidden), draw.relative),
     }
+
+
+def only_place(network: ReachabilityNetwork, draw: Draw) -> dict[str, Tensor]:
+    """The loss of the first part of a training: where one is must be known before it can be said how far that is."""
+    metric = network.quasimetric()
+    hidden = metric.hidden(draw.moments, metric.context(draw.goals))
+    return {"place": place_loss(network.place(hidden), draw.relative)}
 
 
 def place_loss(guess: Tensor, relative: Tensor) -> Tensor:

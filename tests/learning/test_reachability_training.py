@@ -115,11 +115,14 @@ def arguments(*words: str) -> Namespace:
 def test_the_command_writes_a_head_with_its_figures_into_the_model(tmp_path, toy_data):
     folder = write_untrained(tmp_path / "model")
     before = yaml.safe_load((folder / "card.yaml").read_text())
-    words = ("--head", "reachability", "--model", str(folder), "--data", str(toy_data), "--steps", "30", "--threads", "1")
-    assert train_command.main(arguments(*words)) == 0
+    settings = tmp_path / "head.yaml"
+    settings.write_text("place_first: 0.5\nbatch: 64\n")
+    words = ("--head", "reachability", "--model", str(folder), "--data", str(toy_data), "--config", str(settings))
+    assert train_command.main(arguments(*words, "--steps", "30", "--threads", "1")) == 0
     card = yaml.safe_load((folder / "card.yaml").read_text())
     assert {name: card["sha256"][name] for name in ("encoder", "predictor")} == before["sha256"]
     about = card["reachability"]
+    assert about["configuration"]["steps"] == 30 and about["configuration"]["place_first"] == 0.5
     assert about["encoder"] == before["sha256"]["encoder"] and about["reached"] > 0
     assert {"spearman", "spearman_l2", "spearman_within_3m"} <= set(about["metrics"]["camera"])
     assert about["metrics"]["routes"] == {}
