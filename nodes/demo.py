@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--goals", type=int, default=3, metavar="N", help="how many of the world's goals to drive to (default: 3)"
     )
     parser.add_argument("--world", default="apartment", help="a shipped world's name or an MJCF file (default: apartment)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the simulator (default: 0)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the simulator (default: 1)")
     parser.add_argument("--timeout", type=float, default=90.0, metavar="S", help="time for each goal, s (default: 90)")
     demo_parameters.add_arguments(parser)
     parser.add_argument("--no-wall", action="store_true", help="without the wall that appears on the way to the second goal")
