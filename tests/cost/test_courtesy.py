@@ -39,6 +39,18 @@ def test_only_the_steps_count_at_which_somebody_is_near():
     assert found[0] == found[3] == 0 and 0 < found[1] < found[2]
 
 
+def test_who_has_waited_long_goes_on_and_who_drives_is_courteous():
+    term, trajectory = objective("courtesy", patience=0.5, scale=1.0), driving(ROBOT.max_speed, 0.0)
+
+    def after(speed):
+        sent = np.full((1, 8, 2), [speed, 0.0], np.float32)
+        return term.energy(replace(trajectory, state=replace(trajectory.state, sent=sent)), GOAL)
+
+    assert after(ROBOT.max_speed) == pytest.approx(1.0)
+    assert after(ROBOT.max_speed / 4) == pytest.approx(0.5)
+    assert not after(0.0).any()
+
+
 def test_numpy_and_torch_agree():
     trajectory = driving(0.4, [3.0, 0.5, 0.1, -0.2])
     tensors = replace(
