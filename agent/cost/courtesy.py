@@ -5,9 +5,8 @@
 
 The guardrail `people` forbids going nearer; this one makes the robot wait for who comes towards it, which no constraint on the
 distance alone can: standing is then as near as driving, but who stands runs into nobody.  The world model says where people
-will be at each imagined step, so the robot is slow before they are there.  Who has stood for some seconds has waited long enough: the
-second factor lets it go on beside people who stay.  People keep such a space round themselves, too
-(Hall, "The Hidden Dimension", 1966).
+will be at each imagined step, so the robot is slow before they are there.  The second factor lets a robot that has stood for
+some seconds go on beside people who stay.  People keep such a space round themselves, too (Hall, "The Hidden Dimension", 1966).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class Courtesy:
             0.6,
             ge=0,
             le=2,
-            description="courtesy fades below this mean pace of the last seconds, share of the limits; 0: never",
+            description="it fades below this mean pace of the last seconds, share of the limits; 0: never",
         )
         scale: float = Field(3.0, ge=0, le=100, description="energy of full speed (or of the fastest turn) at a person")
 
