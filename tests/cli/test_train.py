@@ -61,7 +61,7 @@ def test_it_writes_a_model_that_the_plugins_load_and_drive_with(data, config, tm
     assert card["seed"] == 5 and card["training"]["steps"] == 6 and card["data"]["worlds"]["train"] == 16
     assert json.loads(copy.read_text())["sha256"] == card["sha256"]
     assert sorted(path.name for path in out.iterdir()) == [
-        "card.yaml", "encoder.safetensors", "predictor.safetensors", "training.jsonl",
+        "card.yaml", "encoder.safetensors", "memory.safetensors", "predictor.safetensors", "training.jsonl",
     ]  # fmt: skip
 
     robot, spec = RobotParameters(), PluginSpec(plugin="jepa", model=str(out))
