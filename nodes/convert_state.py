@@ -1,7 +1,7 @@
 """Representations, obstacle points, routes and goals <-> standard messages, so that every topic opens in RViz and Foxglove.
 
-A representation [T, D] travels as an Image 32FC1 (height tokens, width features), its frame_id naming the model that made it and,
-after a blank, the senses that it was made from, where the encoder says so: `e4bd4b70c664 lidar+camera`.
+A representation [T, D] travels as an Image 32FC1 (height tokens, width features), its frame_id naming the model that made it,
+and, after a blank, the senses that it was made from, where the encoder says so: `e4bd4b70c664 lidar+camera`.
 """
 
 from __future__ import annotations
