@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import threading
 import time
 
 import pytest
 
 from objective_agent_nodes import transport
+
+# A shell that starts the tests in its background has them ignore Ctrl-C, and their children would inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Each test gets a domain of its own, so that a late message of one is never heard by the next; parallel runs start elsewhere.
 _domains = itertools.count(os.getpid() % 90)
