@@ -7,20 +7,18 @@ its proper name.  Until the card is written the old head is the model's, from th
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from objective_agent import weights
 from objective_agent.config import RobotParameters
 from objective_agent.cost.quasimetric import QuasimetricShape
 from objective_agent.cost.reachability import PART
-from objective_agent.learning.checkpoint import write_bytes
+from objective_agent.learning.card import add_part
 from objective_agent.learning.moments import Moments, pick
 from objective_agent.learning.reachability import ReachabilityNetwork, export
 from objective_agent.types import InputError
@@ -37,20 +35,10 @@ PRECISION, LEAST = 0.9, 20
 
 def write_head(folder: Path, shape: QuasimetricShape, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
     """Puts the reachability head into the model in `folder`; `about` becomes the card's section.  Gives the file's sha256."""
-    from safetensors.numpy import save
-
-    contiguous = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
-    data = save(contiguous, {"shape": json.dumps(shape.model_dump())})
     finish(folder)
-    path, following = folder / f"{PART}.safetensors", weights.next_file(folder, PART)
-    write_bytes(following if path.exists() else path, data)
-    card = weights.read_card(folder)
-    card[PART] = {"encoder": card["sha256"]["encoder"], **about}
-    card["sha256"] = {**card["sha256"], PART: hashlib.sha256(data).hexdigest()}
-    card["sha256"] = card.pop("sha256")  # last, as before
-    text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=120)
-    write_bytes(folder / weights.CARD, text.encode())
-    finish(folder)
+    values = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+    encoder = weights.read_card(folder)["sha256"]["encoder"]
+    card = add_part(folder, PART, values, shape.model_dump(), {"encoder": encoder, **about})
     return card["sha256"][PART]
 
 
