@@ -1,15 +1,12 @@
 """Intrinsic objective: be slow where somebody is expected near.
 
     energy = scale * clip((distance - read-out "people_expected") / distance, 0, 1) * pace
-             * max(clip(mean pace of the commands sent lately / patience, 0, 1), read-out < close)
-
-with pace = |v| / max_speed + |w| / max_turn_rate.
+             * clip(mean pace of the commands sent lately / patience, 0, 1),        pace = |v| / max_speed + |w| / max_turn_rate
 
 The guardrail `people` forbids going nearer; this one makes the robot wait for who comes towards it, which no constraint on the
 distance alone can: standing is then as near as driving, but who stands runs into nobody.  The world model says where people
 will be at each imagined step, so the robot is slow before they are there.  The second factor lets a robot that has stood for
-some seconds go on beside people who stay, unless they are about to be touched.  People keep such a space round themselves, too
-(Hall, "The Hidden Dimension", 1966).
+some seconds go on beside people who stay.  People keep such a space round themselves, too (Hall, "The Hidden Dimension", 1966).
 """
 
 from __future__ import annotations
@@ -33,7 +30,6 @@ class Courtesy:
             le=2,
             description="it fades below this mean pace of the last seconds, share of the limits; 0: never",
         )
-        close: float = Field(0.0, ge=0, le=1, description="no patience is lost with people expected nearer than this, m")
         scale: float = Field(3.0, ge=0, le=100, description="energy of full speed (or of the fastest turn) at a person")
 
     def __init__(self, config: Config, robot: RobotParameters):
@@ -45,10 +41,7 @@ class Courtesy:
         if people is None:
             return xp.zeros_like(trajectory.poses[..., 0])
         near = xp.clip((self._config.distance - people) / self._config.distance, 0, 1)
-        patience = self._patience(trajectory)
-        if self._config.close > 0:
-            patience = xp.where(people < self._config.close, 1.0, patience)
-        return self._config.scale * patience * near * self._pace(trajectory.velocities)
+        return self._config.scale * self._patience(trajectory) * near * self._pace(trajectory.velocities)
 
     def _pace(self, velocities: Array) -> Array:
         """Velocities [..., 2] as shares of the limits [...]."""
