@@ -15,9 +15,7 @@ import multiprocessing
 import os
 import platform
 import shlex
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -213,14 +211,9 @@ _evaluator = None
 
 
 def _start_worker(protocol) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    parent = multiprocessing.parent_process()
+    from objective_agent.learning.workers import start_worker
 
-    def leave_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
+    start_worker()
     from objective_agent.simulation.evaluation import Evaluator
 
     global _evaluator
