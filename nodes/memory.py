@@ -100,11 +100,11 @@ class Memory(ModuleNode):
         self._configuration = read(message)
 
     def _on_sensing(self, message: String) -> None:
-        """How perception puts readings together, so that scans are matched in the same way here."""
-        sensing = validate(PerceptionParameters, parse(message.data, "perception/settings"), "perception/settings")
-        if sensing != self._sensing:
-            self._sensing = sensing
-            self.synchronizer = Synchronizer(sensing)
+        """How perception puts readings together: scans are matched in the same way here, and kept when only its model changes."""
+        told = validate(PerceptionParameters, parse(message.data, "perception/settings"), "perception/settings")
+        if told.model_copy(update={"encoder": self._sensing.encoder}) != self._sensing:
+            self._sensing = told
+            self.synchronizer = Synchronizer(told)
 
     def _on_scan(self, message: LaserScan) -> None:
         self.synchronizer.add(convert.scan_from(message, self.common.lidar_pose))

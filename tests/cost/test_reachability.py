@@ -86,18 +86,18 @@ def test_a_damaged_head_is_refused(folder):
 def test_a_kill_while_a_head_is_replaced_leaves_a_head(folder, monkeypatch, killed_after):
     import os
 
-    from objective_agent.learning import heads
+    from objective_agent.learning import card, heads
 
     before, shape = Head(folder).model, QuasimetricShape(features=32, hidden=16, groups=4, size=4)
     written = []
 
-    def write(path, data, real=heads.write_bytes):
+    def write(path, data, real=card.write_bytes):
         if killed_after == "new file" and written:
             raise KeyboardInterrupt
         real(path, data)
         written.append(path.name)
 
-    monkeypatch.setattr(heads, "write_bytes", write)
+    monkeypatch.setattr(card, "write_bytes", write)
     if killed_after == "card":
         monkeypatch.setattr(heads, "finish", lambda folder: None if not written else (_ for _ in ()).throw(KeyboardInterrupt))
     try:

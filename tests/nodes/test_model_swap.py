@@ -160,6 +160,7 @@ def predictor(folder) -> str:
 def test_a_new_model_is_taken_over_by_all_without_losing_a_decision(ros, until, first, second):
     drive = Drive(ros, until, first)
     actor, memory = drive[PatientActor], drive[Memory]
+    scans = memory.synchronizer
     assert set(drive.models) == {encoder(first)}
     assert drive.wish(second) == (True, "")
     drive.step_until(lambda: drive.models[-1] == encoder(second))  # every step asserts its command
@@ -176,6 +177,7 @@ def test_a_new_model_is_taken_over_by_all_without_losing_a_decision(ros, until, 
     assert drive[Perception].get_parameter("encoder.model").value == folder
     drive.step()
     assert actor._planner.world_model.model == predictor(second)
+    assert memory.synchronizer is scans, "no scan is lost over a change of the encoder"
 
     # what the old model made is ignored from now on, and named
     stamp, node = time.time(), drive.node
