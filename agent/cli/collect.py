@@ -9,15 +9,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from objective_agent.cli import arguments
-from objective_agent.types import InputError, ObjectiveAgentError
+from objective_agent.types import InputError
 
 HELP = "drive and record: training data as MCAP bags"
 EXAMPLE = "objective-agent collect --task mix --episodes 600 --seed 1 --jobs 2 --out bags/apartment"
@@ -105,20 +102,10 @@ def run(work: list[tuple[Path, range]], settings, jobs: int) -> Iterator:
         for path, numbers in work:
             yield write_bag(path, numbers, settings)
         return
-    from objective_agent.learning.workers import start_worker
+    from objective_agent.learning.workers import in_processes
 
-    pool = ProcessPoolExecutor(min(jobs, len(work)), mp_context=multiprocessing.get_context("spawn"), initializer=start_worker)
-    try:
-        futures = [pool.submit(write_bag, path, numbers, settings) for path, numbers in work]
-        for future in as_completed(futures):
-            yield future.result()
-        pool.shutdown()
-    except BrokenProcessPool:
-        raise ObjectiveAgentError("a worker process died (out of memory, or killed); go on with --resume") from None
-    finally:
-        for process in multiprocessing.active_children():
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
+    calls = ((path, numbers, settings) for path, numbers in work)
+    yield from in_processes(write_bag, calls, min(jobs, len(work)), "go on with --resume")
 
 
 @contextlib.contextmanager

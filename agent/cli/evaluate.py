@@ -11,19 +11,16 @@ import contextlib
 import itertools
 import json
 import logging
-import multiprocessing
 import os
 import platform
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
 from objective_agent.cli import arguments
-from objective_agent.types import InputError, ObjectiveAgentError
+from objective_agent.types import InputError
 
 logger = logging.getLogger(__name__)
 HELP = "success rate, collisions and planning times on a task's published protocol"
@@ -185,35 +182,16 @@ def run_all(protocol, episodes: list[tuple[int, dict | None]], jobs: int) -> Ite
         evaluator = Evaluator(protocol)
         yield from itertools.starmap(evaluator.run, episodes)
         return
-    context = multiprocessing.get_context("spawn")
+    from objective_agent.learning.workers import in_processes
+
     jobs = min(jobs, len(episodes))
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(protocol,))
-    try:
-        queue, running = iter(episodes), set()
-        while True:
-            while len(running) < 2 * jobs and (episode := next(queue, None)) is not None:
-                running.add(pool.submit(_run_in_worker, *episode))
-            if not running:
-                break
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield future.result()
-        pool.shutdown()
-    except BrokenProcessPool:
-        raise ObjectiveAgentError("a worker process died (out of memory, or killed); go on with --resume") from None
-    finally:
-        for process in multiprocessing.active_children():
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
+    yield from in_processes(_run_in_worker, episodes, jobs, "go on with --resume", _prepare_worker, (protocol,))
 
 
 _evaluator = None
 
 
-def _start_worker(protocol) -> None:
-    from objective_agent.learning.workers import start_worker
-
-    start_worker()
+def _prepare_worker(protocol) -> None:
     from objective_agent.simulation.evaluation import Evaluator
 
     global _evaluator

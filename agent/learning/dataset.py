@@ -15,9 +15,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +24,7 @@ from objective_agent.config import PerceptionParameters
 from objective_agent.learning.bags import Bag, Segment, find_bags, read_bag
 from objective_agent.learning.coverage import coverage
 from objective_agent.learning.rows import COLUMNS, segment_rows
-from objective_agent.learning.workers import start_worker
+from objective_agent.learning.workers import in_processes
 from objective_agent.types import InputError, Scan
 
 SCHEMA = 2
@@ -170,13 +168,8 @@ def _read_all(paths: list[Path], settings: BuildSettings, jobs: int) -> Iterator
     if jobs == 1 or len(paths) == 1:
         yield from (bag_rows(path, settings) for path in paths)
         return
-    with ProcessPoolExecutor(min(jobs, len(paths)), get_context("spawn"), initializer=start_worker) as pool:
-        waiting = []
-        for path in paths:  # few at a time: a bag's rows are large
-            waiting.append(pool.submit(bag_rows, path, settings))
-            if len(waiting) > jobs:
-                yield waiting.pop(0).result()
-        yield from (future.result() for future in waiting)
+    calls = ((path, settings) for path in paths)
+    yield from in_processes(bag_rows, calls, min(jobs, len(paths)), "try again with fewer --jobs", in_order=True)
 
 
 def bag_rows(path: Path, settings: BuildSettings) -> BagRows:

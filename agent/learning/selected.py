@@ -10,10 +10,7 @@ The homes (`CALIBRATION_SEEDS`) are neither training's nor evaluation's; the con
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,14 +22,14 @@ from objective_agent.config import AgentParameters
 from objective_agent.learning.calibration import risk_margin
 from objective_agent.learning.checkpoint import write_bytes
 from objective_agent.learning.promises import BUCKETS, Witness, steps_of
-from objective_agent.learning.workers import start_worker
+from objective_agent.learning.workers import in_processes
 from objective_agent.safety import GateParameters
 from objective_agent.simulation.conditions import CONDITIONS, condition
 from objective_agent.simulation.episode import run_episode
 from objective_agent.simulation.evaluation import AgentController
 from objective_agent.simulation.generator import CALIBRATION_SEEDS
 from objective_agent.simulation.tasks import ApartmentTask
-from objective_agent.types import InputError, ObjectiveAgentError
+from objective_agent.types import InputError
 
 MIX = "mix"
 READOUTS = ("clearance", "people")
@@ -81,17 +78,8 @@ def drive_all(settings: DriveSettings, episodes: int, jobs: int) -> Iterator[dic
     if jobs == 1:
         yield from (drive(settings, index) for index in range(episodes))
         return
-    pool = ProcessPoolExecutor(min(jobs, episodes), mp_context=multiprocessing.get_context("spawn"), initializer=start_worker)
-    try:
-        for future in [pool.submit(drive, settings, index) for index in range(episodes)]:
-            yield future.result()
-        pool.shutdown()
-    except BrokenProcessPool:
-        raise ObjectiveAgentError("a worker process died (out of memory, or killed); try again with fewer --jobs") from None
-    finally:
-        for process in multiprocessing.active_children():
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
+    calls = ((settings, index) for index in range(episodes))
+    yield from in_processes(drive, calls, min(jobs, episodes), "try again with fewer --jobs", in_order=True)
 
 
 def selected_margins(records: Sequence[dict], present: dict[str, Sequence[float]], risk: float) -> dict[str, list[float]]:
