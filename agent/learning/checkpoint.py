@@ -6,6 +6,7 @@ depend on (seed, step) alone, so this is all it takes to go on exactly.  Never p
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -37,6 +38,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         finally:
             os.close(folder)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)  # half a file on a full disk helps nobody
         raise InputError(f"{path}: can't be written: {error.strerror}; give another folder with --out") from None
 
 
@@ -73,7 +76,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             if name.startswith("optimizer."):
                 _, index, key = name.split(".", 2)
                 states.setdefault(int(index), {})[key] = value
-        for index, parameter in enumerate(model.parameters()):
+        for index, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
             for key, value in states.get(index, {}).items():
                 if value.shape == parameter.shape:  # the fused optimizer reads moments in the parameter's memory order
                     states[index][key] = torch.empty_like(parameter).copy_(value).detach()

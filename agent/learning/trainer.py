@@ -1,17 +1,12 @@
-"""The trainer: windows in, a model with its card out; it watches for collapse, and a crash costs at most one interval.
+"""The trainer: windows of a robot's recordings in, a model with its card out; it watches for collapse.
 
-The schedule runs over steps or over time (time already spent counts after --resume).  With a number of steps and one thread the
-result depends on data, configuration and seed alone, interrupted or not.
+The loop itself (schedule, checkpoints, curves) stands in `loop.py`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,39 +14,29 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from objective_agent.config import NonNegative, Positive, RobotParameters, Strict
-from objective_agent.learning import checkpoint, estimation, metrics
+from objective_agent.config import RobotParameters
+from objective_agent.learning import estimation, metrics
 from objective_agent.learning.batches import Hiding, generator, make_batch
 from objective_agent.learning.calibration import CalibrationSettings
 from objective_agent.learning.card import write_model
+from objective_agent.learning.loop import FREE, CollapseError, Report, ScheduleConfig, TrainingLoop
 from objective_agent.learning.model import JepaModel, LossWeights
 from objective_agent.learning.regularizers import effective_rank
 from objective_agent.learning.windows import Sequences
 from objective_agent.perception.jepa_network import EncoderShape
-from objective_agent.types import InputError, ObjectiveAgentError
-from objective_agent.weights import CARD
+from objective_agent.types import InputError
 from objective_agent.world_model.jepa_network import PredictorShape
 from objective_agent.world_model.readouts import Nominal
 
 logger = logging.getLogger(__name__)
-LONGEST_STEP = 30.0
-"""A step that took longer (the process was paused) counts as this, s."""
+__all__ = ["CollapseError", "Report", "Trainer", "TrainingConfig"]
 
 
-class CollapseError(ObjectiveAgentError):
-    """The representations say nothing any more: training on would waste time."""
-
-
-class TrainingConfig(Strict):
+class TrainingConfig(ScheduleConfig):
     """What `config/train_*.yaml` holds."""
 
     horizon: int = Field(10, ge=1, le=50, description="steps of a rollout in training")
     targets: int = Field(3, ge=1, le=50, description="steps of each rollout whose observation is encoded as a target")
-    batch: int = Field(128, ge=8, le=4096, description="windows per step")
-    learning_rate: Positive = Field(1e-3, description="AdamW's, the cosine's beginning")
-    weight_decay: NonNegative = 0.01
-    warmup: int = Field(100, ge=0, description="steps of linear warm-up")
-    clip: Positive = Field(1.0, description="largest norm of the gradient")
     regularizer: Literal["vicreg", "sigreg", "none"] = "vicreg"
     features: int = Field(128, ge=4, le=1024, description="size D of a representation")
     encoder_hidden: int = Field(256, ge=8, le=4096)
@@ -65,11 +50,6 @@ class TrainingConfig(Strict):
     hide_target_lidar: float = Field(0.3, ge=0, le=1, description="share of windows without lidar whose targets lack it too")
     hide_beams: float = Field(0.1, ge=0, le=1, description="share of single lidar beams hidden in half of the frames")
     mirror: bool = Field(True, description="every second window is seen in a mirror")
-    steps: int | None = Field(None, ge=1, description="length of the training, steps; this or minutes")
-    minutes: Positive | None = Field(None, description="length of the training, minutes")
-    checkpoint_seconds: Positive = Field(60.0, description="time between checkpoints")
-    report_steps: int = Field(25, ge=1, description="steps between looks at the held-out windows")
-    collapse_after: int = Field(400, ge=1, description="steps after which a collapsed model is an error")
     losses: LossWeights = LossWeights()
     calibration: CalibrationSettings = CalibrationSettings()
 
@@ -82,26 +62,14 @@ class TrainingConfig(Strict):
         return self
 
 
-@dataclass
-class Report:
-    """How training stands: `losses` (smoothed), `held_out` figures of the last look, `share` of the whole, rates and times."""
+class Trainer(TrainingLoop):
+    config: TrainingConfig
 
-    step: int
-    share: float
-    seconds: float
-    seconds_left: float
-    windows_per_second: float
-    losses: dict[str, float]
-    held_out: dict[str, float] = field(default_factory=dict)
-
-
-class Trainer:
     def __init__(
         self, config: TrainingConfig, data: Sequences, out: Path, robot: RobotParameters, seed: int = 0, threads: int = 1
     ):
-        if (config.steps is None) == (config.minutes is None):
-            raise InputError("training needs a length: give either --minutes M, or steps in the configuration")
-        self.config, self.data, self.out, self.seed, self.threads = config, data, Path(out), seed, threads
+        super().__init__(config, out, seed, threads)
+        self.data = data
         self.starts = {split: data.starts(config.horizon, split) for split in ("train", "calibration", "test")}
         for split, least in (("train", config.batch), ("calibration", 1), ("test", 1)):
             if len(self.starts[split]) < least:
@@ -109,8 +77,6 @@ class Trainer:
                     f"{data.path}: {len(self.starts[split])} {split} windows of {config.horizon} steps, {least} are needed: "
                     "record more episodes in more worlds"
                 )
-        torch.set_num_threads(threads)
-        torch.manual_seed(seed)
         nominal = _nominal(robot, data.dt)
         scale = {"speed_scale": robot.max_speed, "turn_scale": robot.max_turn_rate}
         self.model = JepaModel(
@@ -122,56 +88,8 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        self.step, self.seconds = 0, 0.0
-        self._smooth: dict[str, float] = {}
-        self._held_out: dict[str, float] = {}
         self._guessed = 1.0
         self._weights = _bootstrap(seed, int(data.world.max()) + 1, config.heads)
-
-    @property
-    def checkpoint_path(self) -> Path:
-        return self.out / checkpoint.NAME
-
-    def resume(self) -> None:
-        """Goes on from the checkpoint in `out`.  InputError when it is missing, damaged, or of other data, seed or settings."""
-        progress = checkpoint.load_checkpoint(self.checkpoint_path, self.model, self.optimizer)
-        if progress.get("identity") != self._identity():
-            raise InputError(
-                f"{self.checkpoint_path}: was made with other data, seed or configuration; restore them, or start anew"
-            )
-        self.step, self.seconds, self._smooth = progress["step"], progress["seconds"], progress["smooth"]
-        logger.info("going on from step %d", self.step)
-
-    def run(self, about: dict[str, Any], report: Callable[[Report], None] = lambda _: None) -> dict[str, Any]:
-        """Trains to the end, calibrates, measures, writes the model; returns its card.  CollapseError when it collapsed."""
-        if (self.out / CARD).exists():
-            raise InputError(f"{self.out}: is a finished model already; give another --out, or remove it")
-        saved = time.monotonic()
-        try:
-            while self._share() < 1:
-                began = time.perf_counter()
-                losses = self._train_step()
-                self.seconds += min(time.perf_counter() - began, LONGEST_STEP)
-                for name, value in losses.items():
-                    self._smooth[name] = value + 0.95 * (self._smooth.get(name, value) - value)
-                if self.step % self.config.report_steps == 0 or self.step == 1:
-                    self._look()
-                    self._log()
-                report(self._report())
-                if time.monotonic() - saved > self.config.checkpoint_seconds:
-                    self.save()
-                    saved = time.monotonic()
-        except KeyboardInterrupt:
-            self.save()
-            raise
-        self.save()
-        card = self.finish(about)
-        self.checkpoint_path.unlink(missing_ok=True)
-        return card
-
-    def save(self) -> None:
-        progress = {"step": self.step, "seconds": self.seconds, "smooth": self._smooth, "identity": self._identity()}
-        checkpoint.save_checkpoint(self.checkpoint_path, self.model, self.optimizer, progress)
 
     def finish(self, about: dict[str, Any]) -> dict[str, Any]:
         """Calibrates on one half of the held-out worlds, measures on the other, writes weights and card."""
@@ -290,31 +208,6 @@ class Trainer:
                 f"collapsed at step {self.step}: it does not tell where the robot is ({meter}); raise losses.relative"
             )
 
-    def _share(self) -> float:
-        config = self.config
-        return self.step / config.steps if config.steps else self.seconds / (60 * config.minutes)
-
-    def _rate(self) -> float:
-        """Linear warm-up, then half a cosine down to 2 %."""
-        warm = min(1.0, (self.step + 1) / max(1, self.config.warmup))
-        return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, self._share()))))
-
-    def _report(self) -> Report:
-        share = min(1.0, self._share())
-        left = self.seconds * (1 - share) / max(share, 1e-6)
-        rate = self.step * self.config.batch / max(self.seconds, 1e-6)
-        return Report(self.step, share, self.seconds, left, rate, dict(self._smooth), dict(self._held_out))
-
-    def _log(self) -> None:
-        """One line of figures per look, for curves."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        line = {"step": self.step, "seconds": round(self.seconds, 2)} | {
-            name: round(value, 5)
-            for name, value in {**self._smooth, **{f"held_{k}": v for k, v in self._held_out.items()}}.items()
-        }
-        with (self.out / "training.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
     def _some(self, split: str, most: int) -> np.ndarray:
         starts = self.starts[split]
         if len(starts) <= most:
@@ -323,7 +216,7 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a run to go on; how long it lasts may change."""
-        free = {"minutes", "checkpoint_seconds", "report_steps", "collapse_after"}
+        free = set(FREE)
         if self.config.joint_readouts:
             free.add("joint_readouts")  # checkpoints from before there was the choice can be gone on with
         config = self.config.model_dump(exclude=free)
