@@ -49,6 +49,12 @@ BUILTIN: dict[str, dict[str, str]] = {
         "estimator": "objective_agent.memory.estimator:StateEstimator",
     },
     "route_memory": {"grid": "objective_agent.memory.route:GridRoute"},
+    "regularizer": {
+        "vicreg": "objective_agent.learning.frames.regularizers:Vicreg",
+        "sigreg": "objective_agent.learning.frames.regularizers:Sigreg",
+        "ema": "objective_agent.learning.frames.distillation:Distillation",
+        "none": "objective_agent.learning.frames.regularizers:Nothing",
+    },
     "configurator": {"merge": "objective_agent.configurator.merge:Merge"},
 }
 

@@ -1,0 +1,124 @@
+"""What keeps representations of images from collapsing, by name: the joint-embedding loss alone is least when all frames look alike.
+
+    vicreg   features vary over the batch and none repeats another (Bardes, Ponce & LeCun 2022, arXiv 2105.04906); with
+             `within_layout` after the mean of each layout is taken away, so that a constant scene can't satisfy it
+    sigreg   every projection of the batch is a standard normal (Balestriero & LeCun 2025, arXiv 2511.08544)
+    ema      a slow copy of the encoder says what to predict, from the whole clip; the encoder sees it masked (BYOL, I-JEPA, V-JEPA)
+    none     nothing: for a frozen encoder, and to see what happens without
+
+A regularizer is a plugin (kind `regularizer`): a subclass of `Regularizer` with a `Config`.  One training step is
+
+    seen      = regularizer.view(images, random)               # what the encoder may see of the clips
+    encoded   = encode_clips(encoder, seen)                    # [B, F, T, D]
+    targets   = regularizer.targets(images, encoded)           # what the predictor must predict
+    loss      = latent loss of the predictor's rollouts against `targets`
+                + regularizer.penalty(encoded, targets, layouts, random) + auxiliary terms
+    ...optimizer.step()...
+    regularizer.update(encoder, share)                         # after every step
+
+Its parameters train with the model's, its state belongs into checkpoints, and it is no part of the finished model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from objective_agent import plugins
+from objective_agent.config import NonNegative, PluginSpec, Strict
+from objective_agent.learning import regularizers
+
+
+class Regularizer(nn.Module):
+    """Base of all; as it is, it does nothing.  Images are [B, F, h, w, 3] uint8, representations [B, F, T, D]."""
+
+    class Config(Strict):
+        pass
+
+    batch_norm = False
+    """Whether the encoder must end in a batch normalisation: it then belongs into the encoder's shape."""
+
+    def __init__(self, config: Strict, encoder: nn.Module):
+        super().__init__()
+        self.config = config
+
+    def view(self, images: Tensor, random: torch.Generator) -> Tensor:
+        """What the encoder that learns may see of `images`."""
+        return images
+
+    def targets(self, images: Tensor, encoded: Tensor) -> Tensor:
+        """What predictions of `images` are compared with; by default `encoded` itself, and both sides learn."""
+        return encoded
+
+    def penalty(self, encoded: Tensor, targets: Tensor, layouts: Tensor | None, random: torch.Generator) -> Tensor:
+        """A scalar to add to the loss.  `layouts` [B]: which scene each clip is from (None: every clip has its own)."""
+        return encoded.sum() * 0.0
+
+    def update(self, encoder: nn.Module, share: float) -> None:
+        """After an optimizer step; `share` of the training is done."""
+
+
+class Nothing(Regularizer):
+    """Plugin `none`."""
+
+
+class Vicreg(Regularizer):
+    """Plugin `vicreg`: variance hinge + covariance; the invariance term is the latent loss itself.
+
+    `within_layout`: each layout's mean is taken away first.  Random layouts otherwise satisfy variance and covariance with what is
+    constant in a layout, and the representation then says nothing of what moves (variance and rank look healthy all the while).
+    """
+
+    class Config(Strict):
+        variance: NonNegative = Field(1.0, description="weight of the hinge at standard deviation 1")
+        covariance: NonNegative = Field(0.04, description="weight of the squared covariances")
+        within_layout: bool = Field(False, description="whether each layout's mean is taken away first")
+
+    def penalty(self, encoded, targets, layouts, random):
+        flat = centred(encoded, layouts) if self.config.within_layout else encoded.flatten(0, -2)
+        variance, redundancy = regularizers.vicreg(flat)
+        return self.config.variance * variance + self.config.covariance * redundancy
+
+
+class Sigreg(Regularizer):
+    """Plugin `sigreg`: one weight, no target network; collapses without the batch normalisation at the encoder's end."""
+
+    class Config(Strict):
+        weight: NonNegative = Field(0.1, description="weight, of the statistic of as many samples as there are clips")
+
+    batch_norm = True
+
+    def penalty(self, encoded, targets, layouts, random):
+        flat = encoded.flatten(0, -2)
+        return self.config.weight * regularizers.sigreg(flat, random) * len(encoded) / len(flat)
+
+
+def make_regularizer(name: str, encoder: nn.Module, **settings: Any) -> Regularizer:
+    """The regularizer called `name` for `encoder`.  ConfigurationError for an unknown name or setting."""
+    spec = PluginSpec(plugin=name, **settings)
+    return plugins.resolve("regularizer", name)(plugins.check("regularizer", spec), encoder)
+
+
+def encode_clips(encoder: nn.Module, images: Tensor) -> Tensor:
+    """Representations [B, F, T, D] of clips [B, F, h, w, 3] uint8."""
+    encoded = encoder(images.flatten(0, 1))
+    return encoded.view(*images.shape[:2], *encoded.shape[1:])
+
+
+def centred(encoded: Tensor, layouts: Tensor | None) -> Tensor:
+    """`encoded` [B, F, T, D] less each layout's mean over its clips, frames and tokens, as [n, D].
+
+    Scaled so that its variance estimates the variance within a layout: each mean that is taken away costs one sample.
+    """
+    if layouts is None:
+        layouts = torch.arange(len(encoded))
+    _, group = torch.unique(layouts, return_inverse=True)
+    samples = encoded.flatten(1, -2)  # [B, F T, D]
+    count = int(group.max()) + 1
+    sums = samples.new_zeros(count, samples.shape[-1]).index_add(0, group, samples.sum(1))
+    sizes = torch.bincount(group, minlength=count)[:, None] * samples.shape[1]
+    flat = (samples - (sums / sizes)[group][:, None]).flatten(0, 1)
+    return flat * (len(flat) / max(1, len(flat) - count)) ** 0.5
