@@ -5,6 +5,7 @@ The only part that knows the truth.  Nothing at run time reads it: the mind gets
 
 import gymnasium
 
+from objective_agent.simulation import benchmarks
 from objective_agent.simulation.environment import RobotEnv
 from objective_agent.simulation.generator import (
     CALIBRATION_SEEDS,
@@ -31,6 +32,7 @@ __all__ = [
     "SensorParameters",
     "SimulationParameters",
     "World",
+    "benchmarks",
     "generate_apartment",
     "is_test_seed",
     "occupancy",
