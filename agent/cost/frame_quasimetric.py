@@ -3,11 +3,12 @@
     d(a, b | m) = 10 * mean over groups of  max over the group of  relu( f(a; m)_i - f(b; m)_i )         steps, >= 0
 
 d(a, a) = 0, d(a, c) <= d(a, b) + d(b, c), and coming back need not cost what going cost: all by construction, whatever the
-weights (quasimetric reinforcement learning, Wang et al. 2023, arXiv 2304.01203).  The embedding f reads the `dynamic` tokens of a
-moment.  Where the other tokens are a map of the scene (a square of P places, row by row), f reads it twice:
+weights (quasimetric reinforcement learning, Wang et al. 2023, arXiv 2304.01203).  The embedding f reads the `dynamic` tokens
+of a moment.  Where the other tokens are a map of the scene (a square of P places, row by row), f reads it twice:
 
     place    3 x 3 glimpses round where the agent is, a linear function of its token: what stands here
-    whole    the map pooled to one vector that scales and shifts f's hidden layers (FiLM, Perez et al. 2018): how rooms hang together
+    whole    the map pooled to one vector that scales and shifts f's hidden layers (FiLM, Perez et al. 2018, arXiv
+             1709.07871): how the rooms hang together
 
 Without the map a distance learned on many layouts is that of none of them.  Weights (arrays by name): see
 `FrameQuasimetricShape.shapes`.  The same functions serve training, the planner on any device and processes without torch.
@@ -177,9 +178,8 @@ def convolution(x: Array, weight: Array, bias: Array, stride: int = 1) -> Array:
         return xp.nn.functional.conv2d(x.permute(0, 3, 1, 2), kernel, bias, stride, 1).permute(0, 2, 3, 1)
     height, width = x.shape[1:3]
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    around = [
-        padded[:, row : row + height : stride, column : column + width : stride] for row in range(3) for column in range(3)
-    ]
+    places = [(row, column) for row in range(3) for column in range(3)]
+    around = [padded[:, row : row + height : stride, column : column + width : stride] for row, column in places]
     return np.concatenate(around, -1) @ weight + bias
 
 

@@ -1,15 +1,15 @@
 """Reachability on representations of images: how many steps it takes from one moment to another, learned from any logs.
 
-On representations of a frozen model the quasimetric d (`cost/frame_quasimetric.py`) is trained with moments s, their successors s'
-and goals g, all of one layout:
+On representations of a frozen model the quasimetric d (`cost/frame_quasimetric.py`) is trained with moments s, their successors
+s' and goals g, all of one layout:
 
     push        softplus(far - d(s, g))           any two moments as far apart as the rest allows
     constraint  d(s, s') <= 1                     what is one step apart is one step apart: by a learned multiplier
 
-(quasimetric reinforcement learning, Wang et al. 2023, arXiv 2304.01203).  What keeps two places together is only what was driven
-between them, so walls push places apart and doors bring them together.  Goals of another layout would teach nothing: nobody ever
-goes there.  What is worth reading is the rank correlation with the true steps on held-out pairs, and that on pairs with a detour
-(`gate`); all pairs together are nearly straight lines and mislead.
+(quasimetric reinforcement learning, Wang et al. 2023, arXiv 2304.01203).  What keeps two places together is only what was
+driven between them, so walls push places apart and doors bring them together.  Goals of another layout would teach nothing:
+nobody ever goes there.  What is worth reading is the rank correlation with the true steps on held-out pairs, and that on pairs
+with a detour (`frames/gate.py`); all pairs together are nearly straight lines and mislead.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class FrameReachabilityConfig(Strict):
 class Latents:
     """Representations of a data set's training rows, as a frozen encoder gives them.
 
-    `tokens` [n, dynamic, D] in the order of the rows; `maps` [layouts, frames, P, D], the map as seen in a few frames of each layout,
-    or None; `layout` [n] indexes them (0 .. layouts - 1); `follows` [n]: the next row is the next step of the same episode.
-    `where`: (weight [D, 2], bias [2]) of the read-out of the agent's place (`where.fit_where`), None: it is learned from nothing.
+    `tokens` [n, dynamic, D] in the order of the rows; `maps` [layouts, frames, P, D], the map as seen in a few frames of each
+    layout, or None; `layout` [n] indexes them (0 .. layouts - 1); `follows` [n]: the next row is the next step of its episode.
+    `where`: (weight [D, 2], bias [2]) of the read-out of the agent's place (`where.fit_where`); None: learned from nothing.
     """
 
     tokens: Tensor
@@ -142,8 +142,10 @@ class FrameReachabilityNetwork(nn.Module):
 
 
 def pairwise(start: Tensor, end: Tensor, groups: int) -> Tensor:
-    """Distances [L, n, g] from every embedding `start` [L, n, E] to every `end` [L, g, E]: `FrameQuasimetric.distance`, cheap to
-    differentiate, for only the largest component of each group has a gradient."""
+    """Distances [L, n, g] from every embedding `start` [L, n, E] to every `end` [L, g, E], as `FrameQuasimetric.distance`.
+
+    Cheap to differentiate: only the largest component of each group has a gradient.
+    """
     layouts, n, size = start.shape
     g = end.shape[1]
     with torch.no_grad():
@@ -211,9 +213,7 @@ class Pairs:
         self._goals, self._moments = Groups(order, latents.layout, layouts), Groups(moving, latents.layout, layouts)
         self._usable = np.flatnonzero(self._moments.counts)
         if not len(self._usable):
-            raise InputError(
-                "reachability: no row is followed by another of its episode; episodes must be 2 steps long or more"
-            )
+            raise InputError("reachability: no row has a successor in its episode; collect episodes of 2 steps or more")
 
     def draw(self, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """(moments, successors, goals [L, ., dynamic, D], maps [L, P, D] or None)."""

@@ -4,8 +4,8 @@
     centroid    = sum_p salience[p] * p / sum_p salience[p]              in [0, 1]: x along a row, y down the rows
     where(z)    = z W + b                                                ridge regression of the centroid on the agent's token
 
-A linear read-out of the token, so it serves imagined tokens as well as seen ones: it is how predictor and quasimetric know which
-places of the map to look at.  The regression averages out what else moves, and what the median leaves behind.
+A linear read-out of the token, so it serves imagined tokens as well as seen ones: it is how predictor and quasimetric know
+which places of the map to look at.  The regression averages out what else moves, and what the median leaves behind.
 """
 
 from __future__ import annotations
@@ -52,8 +52,6 @@ def fit_where(tokens: Tensor, images: np.ndarray, layout: np.ndarray, ridge: flo
     inputs, wanted = tokens[rows].double(), torch.from_numpy(found).double()[rows]
     middle, centre = inputs.mean(0), wanted.mean(0)
     inputs, wanted = inputs - middle, wanted - centre
-    eye = torch.eye(inputs.shape[1], dtype=torch.float64)
-    weight = torch.linalg.solve(
-        inputs.T @ inputs / len(rows) + ridge * inputs.var(0).mean() * eye, inputs.T @ wanted / len(rows)
-    )
+    softly = ridge * inputs.var(0).mean() * torch.eye(inputs.shape[1], dtype=torch.float64)
+    weight = torch.linalg.solve(inputs.T @ inputs / len(rows) + softly, inputs.T @ wanted / len(rows))
     return weight.float(), (centre - middle @ weight).float()
