@@ -1,7 +1,7 @@
 """`objective-agent collect`: drives and records, in the simulator without ROS, as fast as the machine allows.
 
 Bags hold a robot's topics (docs/data.md) and appear whole; killing a run loses the bags that were being written and no other,
-and `--resume` writes those that are missing.
+and `--resume` writes those that are missing.  The benchmark tasks give images instead (cli/collect_frames.py).
 """
 
 from __future__ import annotations
@@ -16,18 +16,24 @@ from pathlib import Path
 from objective_agent.cli import arguments
 from objective_agent.types import InputError
 
-HELP = "drive and record: training data as MCAP bags"
+HELP = "drive and record: training data as MCAP bags; images of benchmark tasks"
 EXAMPLE = "objective-agent collect --task mix --episodes 600 --seed 1 --jobs 2 --out bags/apartment"
 EPISODES_PER_BAG = 10
 TASKS = ("mix", "apartment", "apartment_camera", "apartment_people", "apartment_slip")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    mix = "mix: 45 %% apartment, 30 %% apartment_people, 25 %% apartment_slip (default); or one of them"
-    parser.add_argument("--task", default="mix", choices=TASKS, metavar="T", help=mix)
+    mix = (
+        "mix: 45 %% apartment, 30 %% apartment_people, 25 %% apartment_slip (default); one of them, or apartment_camera; "
+        "a benchmark task (two_room ...), or gym:ID: a data set of images"
+    )
+    parser.add_argument("--task", default="mix", metavar="T", help=mix)
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("--episodes", type=arguments.count, metavar="N", help="how many episodes (default: 10)")
     amount.add_argument("--minutes", type=arguments.positive, metavar="M", help="how many simulated minutes, in whole episodes")
+    amount.add_argument(
+        "--steps", type=arguments.count, metavar="N", help="how many steps of a benchmark task (default: 100000)"
+    )
     parser.add_argument("--seconds", type=float, default=40.0, metavar="S", help="simulated seconds per episode (default: 40)")
     parser.add_argument("--seed", type=arguments.seed, default=1, metavar="S", help="draws worlds and driving (default: 1)")
     worlds = "train: generated training apartments, never those of evaluations (default); or a world's name or file"
@@ -35,11 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--params", metavar="FILE", help="ROS parameter file (default: the shipped config/sim.yaml)")
     parser.add_argument("--jobs", type=arguments.count, default=1, metavar="N", help="processes; the bags do not depend on N")
     parser.add_argument("--resume", action="store_true", help="write only the bags that --out lacks")
-    parser.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder for the bags, or one file NAME.mcap")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="BAG", help="folder for the bags (or the data set), or one file NAME.mcap"
+    )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write what was collected here")
 
 
 def main(args: argparse.Namespace) -> int:
+    if args.task not in TASKS:
+        from objective_agent.cli import collect_frames
+
+        return collect_frames.main(args, TASKS)
+    if args.steps is not None:
+        raise InputError(f"--task {args.task} knows no --steps; give --episodes N or --minutes M")
     settings = make_settings(args)
     episodes = args.episodes or (math.ceil(60 * args.minutes / args.seconds) if args.minutes else 10)
     work = plan(args.out, episodes, args.resume)
