@@ -1,10 +1,12 @@
 """Auxiliary terms of a world model's loss on clips: what the representations must be good for besides predicting each other.
 
-rollout            |z^[t+k] - z[t+k]|^2 over all K steps of a rollout: errors of one step alone teach nothing of what they add up to
-                   (at least two steps: eb_jepa, DINO-WM)
-inverse dynamics   the action from the representations before and after it (Pathak et al. 2017, arXiv 1705.05363; PLDM, Sobal et al.
-                   2025, arXiv 2502.14819).  Without it the slow features of a constant scene win
-time similarity    |z[t+1] - z[t]|^2: neighbours in time lie near each other (PLDM)
+    rollout            |z^[t+k] - z[t+k]|^2 over all steps of a rollout: planning hears of all of them, and what errors of single
+                       steps add up to, these don't say
+    inverse dynamics   the action from the representations before and after it (Pathak et al. 2017, arXiv 1705.05363; in PLDM,
+                       Sobal et al. 2025, arXiv 2502.14819).  Without it the slow features of a constant scene win
+    time similarity    |z[t+1] - z[t]|^2: neighbours in time lie near each other (PLDM)
+
+All take representations [B, F, T, D] of the frames of clips.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ def time_similarity(encoded: Tensor) -> Tensor:
 
 
 class InverseDynamics(nn.Module):
-    """A head that tells the action between two frames from their representations; of many tokens it reads a few numbers each."""
+    """A head that tells the action between two frames from their representations; of many tokens it reads a few numbers."""
 
     def __init__(self, tokens: int, features: int, actions: int, hidden: int = 128, read: int = 8):
         super().__init__()

@@ -2,9 +2,9 @@
 
 Three figures, because each alone can look healthy in a collapsed run:
 
-    std       mean standard deviation of the features; by itself it is met by anything that varies, a constant scene's colour, say
+    std       mean standard deviation of the features; anything that varies meets it, the colour of a constant scene, say
     rank      effective rank; shrinking to nothing in all directions alike leaves it high
-    inverse   error of the action told from neighbouring representations, as a share of that of a guess: 1 = nothing moves in them
+    inverse   error of the action told from neighbouring representations, as a share of that of a guess: 1 if nothing moves
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from torch import Tensor
 
 from objective_agent.learning.regularizers import effective_rank
-from objective_agent.learning.trainer import CollapseError
+from objective_agent.learning.loop import CollapseError
 
 LEAST_RANK, LEAST_STD, MOST_INVERSE = 2.0, 0.02, 0.95
 
@@ -46,6 +46,6 @@ class Health:
             )
         if not self.inverse <= MOST_INVERSE and not known:
             raise CollapseError(
-                f"collapsed at step {step}: nothing that moves is represented ({meter}); raise the inverse dynamics' weight, or "
-                "set the regularizer's within_layout where the data have many layouts"
+                f"collapsed at step {step}: nothing that moves is represented ({meter}); raise the weight of inverse "
+                "dynamics, or set the regularizer's within_layout where the data have many layouts"
             )
