@@ -28,6 +28,7 @@ from torch.nn import functional
 from objective_agent.config import NonNegative, Positive, Strict
 from objective_agent.cost.frame_quasimetric import SCALE, FrameQuasimetric, FrameQuasimetricShape
 from objective_agent.learning.batches import generator
+from objective_agent.learning.frames.latents import Latents
 from objective_agent.types import InputError
 
 GAINS = {"film1.weight": 0.6, "film2.weight": 0.6, "place.weight": 0.6}
@@ -53,29 +54,6 @@ class FrameReachabilityConfig(Strict):
     pressure: Positive = Field(10.0, description="weight of the constraint, times its multiplier")
     clip: Positive = Field(5.0, description="largest norm of the gradient")
     most_rows: int = Field(150_000, ge=100, description="rows of the data set used: memory")
-
-
-@dataclass
-class Latents:
-    """Representations of a data set's training rows, as a frozen encoder gives them.
-
-    `tokens` [n, dynamic, D] in the order of the rows; `maps` [layouts, frames, P, D], the map as seen in a few frames of each
-    layout, or None; `layout` [n] indexes them (0 .. layouts - 1); `follows` [n]: the next row is the next step of its episode.
-    `where`: (weight [D, 2], bias [2]) of the read-out of the agent's place (`where.fit_where`); None: learned from nothing.
-    """
-
-    tokens: Tensor
-    layout: np.ndarray
-    follows: np.ndarray
-    maps: Tensor | None = None
-    where: tuple[Tensor, Tensor] | None = None
-
-    def __post_init__(self):
-        if self.tokens.ndim != 3 or not len(self.tokens) == len(self.layout) == len(self.follows):
-            shapes = tuple(self.tokens.shape), np.shape(self.layout), np.shape(self.follows)
-            raise InputError(f"latents: tokens, layout, follows are {shapes}; need [n, dynamic, D], [n], [n]")
-        if not bool(torch.isfinite(self.tokens[:: max(1, len(self.tokens) // 4096)]).all()):
-            raise InputError("latents: tokens have NaN or infinite values; the encoder is broken: train it again")
 
 
 @dataclass
