@@ -30,6 +30,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "goal_pose": "objective_agent.cost.goal_pose:GoalPose",
         "goal_representation": "objective_agent.cost.goal_representation:GoalRepresentation",
         "reachability": "objective_agent.cost.reachability:Reachability",
+        "frame_reachability": "objective_agent.cost.frame_reachability:FrameReachability",
         "smooth": "objective_agent.cost.smooth:Smooth",
         "effort": "objective_agent.cost.effort:Effort",
         "bump": "objective_agent.cost.bump:Bump",

@@ -61,7 +61,7 @@ def latents_of(
     seed: int = 0,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Latents:
-    """What `encoder` (images -> [n, T, D], with `dynamic`) makes of the data; whole episodes, at most about `most_rows` rows."""
+    """What `encoder` (images -> [n, T, D]) makes of the data's whole episodes, at most about `most_rows` rows."""
     rows = choose(data, split, most_rows, seed)
     follows = np.append((rows[1:] == rows[:-1] + 1) & (data.episode[rows[1:]] == data.episode[rows[:-1]]), False)
     layouts, layout = np.unique(data.layout[rows], return_inverse=True)
