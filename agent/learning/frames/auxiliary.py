@@ -1,7 +1,7 @@
 """Auxiliary terms of a world model's loss on clips: what the representations must be good for besides predicting each other.
 
-    rollout            |z^[t+k] - z[t+k]|^2 over all steps of a rollout: planning hears of all of them, and what errors of single
-                       steps add up to, these don't say
+    rollout            |z^[t+k] - z[t+k]|^2 over all steps of a rollout: planning hears of all of them, and small errors of
+                       single steps say little of what they add up to
     inverse dynamics   the action from the representations before and after it (Pathak et al. 2017, arXiv 1705.05363; in PLDM,
                        Sobal et al. 2025, arXiv 2502.14819).  Without it the slow features of a constant scene win
     time similarity    |z[t+1] - z[t]|^2: neighbours in time lie near each other (PLDM)

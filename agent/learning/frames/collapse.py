@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from objective_agent.learning.regularizers import effective_rank
 from objective_agent.learning.loop import CollapseError
+from objective_agent.learning.regularizers import effective_rank
 
 LEAST_RANK, LEAST_STD, MOST_INVERSE = 2.0, 0.02, 0.95
 

@@ -1,7 +1,7 @@
-"""Hides parts of clips from the encoder that learns: blocks of patches in each frame, or the same blocks through the clip (tubes).
+"""Hides parts of clips from the encoder that learns: blocks of patches in each frame, or the same blocks in all (tubes).
 
-Blocks as in I-JEPA (Assran et al. 2023, arXiv 2301.08243), tubes as in V-JEPA (Bardes et al. 2024, arXiv 2404.08471).  There the
-tokens of hidden patches are dropped; here they are painted grey, which any encoder understands.
+Blocks as in I-JEPA (Assran et al. 2023, arXiv 2301.08243), tubes as in V-JEPA (Bardes et al. 2024, arXiv 2404.08471).  There
+the tokens of hidden patches are dropped; here they are painted grey, which any encoder understands.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What keeps representations of images from collapsing, by name: the joint-embedding loss alone is least when all frames look alike.
+"""What keeps representations of images from collapsing, by name: prediction alone is easiest when all frames look alike.
 
     vicreg   features vary over the batch and none repeats another (Bardes, Ponce & LeCun 2022, arXiv 2105.04906); with
              `within_layout` after the mean of each layout is taken away, so that a constant scene can't satisfy it
     sigreg   every projection of the batch is a standard normal (Balestriero & LeCun 2025, arXiv 2511.08544)
-    ema      a slow copy of the encoder says what to predict, from the whole clip; the encoder sees it masked (BYOL, I-JEPA, V-JEPA)
+    ema      a slow copy of the encoder says what to predict, from the whole clip; the encoder sees it masked (distillation.py)
     none     nothing: for a frozen encoder, and to see what happens without
 
 A regularizer is a plugin (kind `regularizer`): a subclass of `Regularizer` with a `Config`.  One training step is
@@ -68,8 +68,8 @@ class Nothing(Regularizer):
 class Vicreg(Regularizer):
     """Plugin `vicreg`: variance hinge + covariance; the invariance term is the latent loss itself.
 
-    `within_layout`: each layout's mean is taken away first.  Random layouts otherwise satisfy variance and covariance with what is
-    constant in a layout, and the representation then says nothing of what moves (variance and rank look healthy all the while).
+    `within_layout`: each layout's mean is taken away first.  With random layouts, variance and covariance are otherwise met by
+    what is constant in a layout, and the representation says nothing of what moves, with variance and rank looking healthy.
     """
 
     class Config(Strict):
@@ -78,8 +78,11 @@ class Vicreg(Regularizer):
         within_layout: bool = Field(False, description="whether each layout's mean is taken away first")
 
     def penalty(self, encoded, targets, layouts, random):
-        flat = centred(encoded, layouts) if self.config.within_layout else encoded.flatten(0, -2)
-        variance, redundancy = regularizers.vicreg(flat)
+        if not self.config.within_layout:
+            layouts = torch.zeros(len(encoded), dtype=torch.int64)
+        elif layouts is None:
+            layouts = torch.arange(len(encoded))
+        variance, redundancy = regularizers.vicreg(centred(encoded, layouts))
         return self.config.variance * variance + self.config.covariance * redundancy
 
 
@@ -108,17 +111,16 @@ def encode_clips(encoder: nn.Module, images: Tensor) -> Tensor:
     return encoded.view(*images.shape[:2], *encoded.shape[1:])
 
 
-def centred(encoded: Tensor, layouts: Tensor | None) -> Tensor:
-    """`encoded` [B, F, T, D] less each layout's mean over its clips, frames and tokens, as [n, D].
+def centred(encoded: Tensor, layouts: Tensor) -> Tensor:
+    """`encoded` [B, F, T, D] less the mean of each layout and token over its clips and frames, as [n, D].
 
-    Scaled so that its variance estimates the variance within a layout: each mean that is taken away costs one sample.
+    Each token by itself: what tells one patch's place from another's would otherwise count as variance.  Scaled so that its
+    variance estimates the variance within a layout: each mean that is taken away costs a sample.
     """
-    if layouts is None:
-        layouts = torch.arange(len(encoded))
+    clips, frames, tokens, size = encoded.shape
     _, group = torch.unique(layouts, return_inverse=True)
-    samples = encoded.flatten(1, -2)  # [B, F T, D]
     count = int(group.max()) + 1
-    sums = samples.new_zeros(count, samples.shape[-1]).index_add(0, group, samples.sum(1))
-    sizes = torch.bincount(group, minlength=count)[:, None] * samples.shape[1]
-    flat = (samples - (sums / sizes)[group][:, None]).flatten(0, 1)
-    return flat * (len(flat) / max(1, len(flat) - count)) ** 0.5
+    sums = encoded.new_zeros(count, tokens, size).index_add(0, group, encoded.sum(1))
+    means = sums / (frames * torch.bincount(group, minlength=count)[:, None, None])
+    flat = (encoded - means[group][:, None]).flatten(0, 2)
+    return flat * (clips * frames / max(1, clips * frames - count)) ** 0.5
