@@ -1,7 +1,7 @@
-"""Benchmark tasks of the field as gymnasium environments: images in, goals as images, held-out layouts and pairs (docs/benchmarks.md).
+"""Benchmark tasks of the field as gymnasium environments: images in, goals as images, held-out layouts (docs/benchmarks.md).
 
-`make("two_room")` gives the environment itself, with `explore`, `protocol` and `render_states`; `gymnasium.make` works too, and wraps
-it.  Nothing of a task is imported before it is made.
+`make("two_room")` gives the environment itself, with `explore`, `protocol` and `render_states`; `gymnasium.make` works too, and
+wraps it.  Nothing of a task is imported before it is made.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """What all benchmark tasks have in common: 64x64 images, actions in [-1, 1], goals as images, held-out layouts and pairs.
 
-A task says how its world is set, moved and drawn; this class deals with everything that a protocol consists of: which layouts may be
-learned from and which are held out, how start and goal of a test episode follow from (task, seed, index) alone, budget and success.
+A task says how its world is set, moved and drawn; this class deals with everything that a protocol consists of: which layouts
+may be learned from and which are held out, how start and goal of a test episode follow from (task, seed, index) alone, budget
+and success.
 
-Held-out rule: layout numbers below `TEST_LAYOUTS` are for training, those from it on for tests.  A task with many layouts must make
-the two sets disjoint in content, not only in number; a task with one layout holds out start and goal.
+Held-out rule: layout numbers below `TEST_LAYOUTS` are for training, those from it on for tests.  A task with many layouts must
+make the two sets disjoint in content, not only in number; a task with one layout holds out start and goal.
 
 The state in `info` is the truth.  It is for scoring, probes, drawings and scripted data policies, never for the agent.
 """
@@ -22,7 +23,7 @@ import numpy as np
 from objective_agent.types import InputError
 
 SIZE = 64
-TRAIN_LAYOUTS = range(0, 1_000_000_000)
+TRAIN_LAYOUTS = range(1_000_000_000)
 TEST_LAYOUTS = range(1_000_000_000, 2_000_000_000)
 SPLITS = ("train", "test")
 OPTIONS = ("split", "layout", "index", "goal", "start")
@@ -51,7 +52,8 @@ class Benchmark(gymnasium.Env):
       - `index`: the start and goal number `index` of `seed`, which depend on nothing else; with "test", those of evaluations.
       - `goal`: False (collecting data: no goal, the episode ends after `episode_steps`) or a state [S]; `start`: a state [S].
 
-    `info`: `state` float32 [S], `layout` and, with a goal, `goal_image`, `goal_state`, `shortest`, `detour`, `budget`, `distance`,
+    `info`: `state` float32 [S], `layout` and, with a goal, `goal_image`, `goal_state`, `shortest`, `detour`, `budget`,
+    `distance`,
     `success`.  Reward: 1 at success, which terminates; the budget truncates.
     """
 

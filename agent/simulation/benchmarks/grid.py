@@ -1,4 +1,4 @@
-"""Layouts drawn on a 128 x 128 grid of the unit square: what is wall, where a robot's centre can't be, the picture, the shortest ways.
+"""Layouts drawn on a 128 x 128 grid of the unit square: what is wall, where a robot fits, the picture, the shortest ways.
 
 The picture is the same for everyone who stands in the same layout, but for the robot: so it is drawn once, and a frame is that
 picture with a small patch blended over it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import zlib
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ _DISC = (_span[:, None] ** 2 + _span**2 <= (RADIUS * CELLS + 0.5) ** 2).astype(n
 class Layout:
     """A layout: `occupied` bool [G, G] (row = y, column = x), and `facts` about it (such as the door's place)."""
 
-    def __init__(self, occupied: np.ndarray, **facts: float):
+    def __init__(self, occupied: np.ndarray, **facts: Any):
         self.occupied, self.facts = occupied, facts
         self.blocked = cv2.dilate(occupied.astype(np.uint8), _DISC) > 0
         self.blocked_cells = self.blocked.tobytes()  # bytes: the fastest look-up for one robot

@@ -1,7 +1,7 @@
 """A round robot in a grid layout, seen from above: the part that two rooms, mazes and walls have in common.
 
-Kinematic: an action is a velocity, held for five small moves of .025 of the square's width; along each axis the robot moves where it
-fits, so it slides along walls.  State: the robot's centre (x, y), x to the right, y down, in [0, 1].
+Kinematic: an action is a velocity, held for five small moves of .025 of the square's width; along each axis the robot moves
+where it fits, so it slides along walls.  State: the robot's centre (x, y), x to the right, y down, in [0, 1].
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MOVE = 0.025  # per small move
 SPEED = REPEAT * MOVE  # per step
 DETOUR = 1.35
 PUSH_STEPS = 6
-FIXED_SEED = 5
+FIXED_SEED = 0  # of the one layout of a fixed task that draws it
 KEPT = 512  # layouts in the cache
 
 
@@ -147,7 +147,7 @@ class GridBenchmark(Benchmark):
         return (way / max(1.0, float(np.abs(way).max()))).astype(np.float32)
 
     def explore(self, random: np.random.Generator) -> Policy:
-        """Headings that wander, at a rate drawn per episode, at any speed; one turns away from what blocks it (state access)."""
+        """Headings that wander, at a rate drawn per episode; one turns away from what blocks it (reads the state)."""
         heading = random.uniform(-np.pi, np.pi)
         wander = random.choice([0.15, 0.5, 1.2])
         before: np.ndarray | None = None
@@ -169,10 +169,10 @@ class GridBenchmark(Benchmark):
         return act
 
     def pushes(self, count: int, seed: int = 0, blocked: bool = True) -> list[dict[str, Any]]:
-        """The push test's scenarios, in test layouts: full speed straight at a wall for six steps (LEARNING: do models see walls?).
+        """The push test in test layouts: full speed straight at a wall for six steps.  Does a model see walls?
 
-        Each: `layout`, `start` [2], `action` [2], `steps`, `end` [2] (where the push really ends), `crossed(state) -> bool` (is this
-        state beyond the wall?).  With `blocked=False`, pushes that do get through an opening: the counter-check.
+        Each: `layout`, `start` [2], `action` [2], `steps`, `end` [2] (where the push really ends), `crossed(state) -> bool` (is
+        this state beyond the wall?).  With `blocked=False`, pushes that do get through an opening: the counter-check.
         """
         found: list[dict[str, Any]] = []
         world, number = type(self)(), 0

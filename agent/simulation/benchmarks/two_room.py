@@ -1,8 +1,8 @@
 """Two rooms with a door between them: the goal is always in the other room, so a straight line never leads there but by luck.
 
-`two_room`: one wall and door.  `two_room_random`: wall and door anywhere, tests on layouts never seen; after the two-room task of
-eb_jepa (github.com/facebookresearch/eb_jepa), which goes back to Sobal et al., "Learning from Reward-Free Offline Data: A Case for
-Planning with Latent Dynamics Models" (2025).
+`two_room`: one wall and door.  `two_room_random`: wall and door anywhere, tests on layouts never seen; after the two-room task
+of eb_jepa (github.com/facebookresearch/eb_jepa), which goes back to Sobal et al., "Learning from Reward-Free Offline Data: A
+Case for Planning with Latent Dynamics Models" (2025).
 """
 
 from __future__ import annotations

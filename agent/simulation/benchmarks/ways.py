@@ -1,9 +1,9 @@
 """Shortest ways on a grid of free and blocked cells: a visibility graph over the corners of the blocked region.
 
-A shortest way among obstacles is a chain of straight lines that bends only at convex corners (Lozano-Pérez & Wesley, "An algorithm for
-planning collision-free paths among polyhedral obstacles", 1979).  So its length is the smallest, over pairs of corners that start and
-goal can see, of start -> corner, corner -> corner over the graph, corner -> goal.  Sight is sampled once a cell, so a way may cut a
-corner by a fraction of a cell.
+A shortest way among obstacles is a chain of straight lines that bends only at convex corners (Lozano-Pérez & Wesley, "An
+algorithm for planning collision-free paths among polyhedral obstacles", 1979).  So its length is the smallest, over pairs of
+corners that start and goal can see, of start -> corner, corner -> corner over the graph, corner -> goal.  Sight is sampled once
+a cell, so a way may cut a corner by a fraction of a cell.
 """
 
 from __future__ import annotations
