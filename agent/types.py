@@ -317,3 +317,7 @@ class Plan:
     candidate_feasible: Array | None = None
     promises: Mapping[str, Array] = field(default_factory=dict)
     start: float = 0.0
+    modes: Array | None = None
+    """[B, M, H, A]: runner-ups, best first: the best feasible plans that go another way than `actions` and than each other."""
+    mode_energy: Array | None = None
+    """[B, M]: their energies; inf where there was no other one (its actions are zeros)."""

@@ -10,7 +10,7 @@ number that is no number is never feasible.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -20,13 +20,17 @@ from objective_agent.types import Problem, Trajectory
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`energy`, `violation` [B, N]; `energies` (weighted) and `margins` name -> [B, N]; the trajectory they belong to."""
+    """`energy`, `violation` [B, N]; `energies` (weighted) and `margins` name -> [B, N]; the trajectory they belong to.
+
+    `margins_by_step` name -> [B, N, K, H]: the same margins before their minimum is taken.
+    """
 
     energy: Tensor
     violation: Tensor
     energies: Mapping[str, Tensor]
     margins: Mapping[str, Tensor]
     trajectory: Trajectory
+    margins_by_step: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def feasible(self) -> Tensor:
@@ -47,12 +51,39 @@ def evaluate(problem: Problem, actions: Tensor) -> Evaluation:
     trajectory = problem.world_model.rollout(problem.state, actions, problem.futures, problem.dt)
     zeros = torch.zeros(actions.shape[:2], device=actions.device)
     energy, violation = zeros, zeros
-    energies, margins = {}, {}
+    energies, margins, by_step = {}, {}, {}
     for term in problem.objectives:
         energies[term.name] = term.weight * term.objective.energy(trajectory, problem.goal).mean((2, 3))
         energy = energy + energies[term.name]
     for named in problem.guardrails:
-        margins[named.name] = named.guardrail.margin(trajectory).amin((2, 3))
+        by_step[named.name] = named.guardrail.margin(trajectory)
+        margins[named.name] = by_step[named.name].amin((2, 3))
         violation = torch.maximum(violation, -margins[named.name])
     violation = torch.where(torch.isnan(violation), torch.inf, violation)
-    return Evaluation(energy, violation, energies, margins, trajectory)
+    return Evaluation(energy, violation, energies, margins, trajectory, by_step)
+
+
+def without_graph(evaluation: Evaluation) -> Evaluation:
+    """The same numbers, free of what is kept for gradients."""
+
+    def each(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value.detach() for name, value in values.items()}
+
+    imagined = evaluation.trajectory
+    imagined = replace(
+        imagined,
+        actions=imagined.actions.detach(),
+        poses=imagined.poses.detach(),
+        velocities=imagined.velocities.detach(),
+        representations=None if imagined.representations is None else imagined.representations.detach(),
+        readouts=each(imagined.readouts),
+        standing=each(imagined.standing),
+    )
+    return Evaluation(
+        evaluation.energy.detach(),
+        evaluation.violation.detach(),
+        each(evaluation.energies),
+        each(evaluation.margins),
+        imagined,
+        each(evaluation.margins_by_step),
+    )

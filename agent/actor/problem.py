@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from objective_agent.types import Goal, InputError, Problem
 
+ARRAYS = ("state", "goal", "action_low", "action_high", "rate_limit", "last_action", "warm_start", "proposals")
 
-def as_tensors(problem: Problem) -> Problem:
+
+def as_tensors(problem: Problem, differentiable: bool = False) -> Problem:
     """InputError for limits that make no sense and for wrong shapes.
 
     A warm start or a proposal that is not finite becomes standing still there: both are only hints, and a policy that fails
-    must not stop the robot's planning.
+    must not stop the robot's planning.  `differentiable`: no array was made in inference mode, where autograd can't keep it.
     """
+    if differentiable:
+        problem = replace(problem, **{name: _normal(getattr(problem, name)) for name in ARRAYS})
     device = str(problem.state.pose.device) if isinstance(problem.state.pose, Tensor) else "cpu"
 
     def move(value):
@@ -57,3 +62,12 @@ def _check(problem: Problem) -> None:
         raise InputError("problem.action_low is above action_high; give bounds with low <= high")
     if not bool((problem.rate_limit > 0).all()):
         raise InputError("problem.rate_limit must be > 0 for every action")
+
+
+def _normal(value: Any) -> Any:
+    """`value` with every tensor in it that was made in inference mode copied; anything else is shared."""
+    if isinstance(value, Tensor):
+        return value.clone() if value.is_inference() else value
+    if is_dataclass(value):
+        return replace(value, **{each.name: _normal(getattr(value, each.name)) for each in fields(value)})
+    return value

@@ -1,4 +1,5 @@
-"""Where candidates come from before there is anything to learn from: what the robot can do, a library of arcs, smooth noise."""
+"""Where candidates come from before there is anything to learn from: what the robot can do, a library of arcs,
+extremes, and plans made a moment ago."""
 
 from __future__ import annotations
 
@@ -64,9 +65,22 @@ def _then(time: Tensor, switch: float, first: tuple[float, float], second: tuple
     return torch.where((time < switch - 1e-6)[:, None], torch.tensor(first), torch.tensor(second))
 
 
-def noise_shape(horizon: int, dt: float, correlation: float) -> Tensor:
-    """Matrix [H, H] that turns white noise into noise with the correlation exp(-(t / correlation)^2 / 2) between steps."""
-    time = torch.arange(horizon, dtype=torch.float64) * dt
-    covariance = torch.exp(-0.5 * ((time[:, None] - time[None]) / correlation) ** 2)
-    covariance = 0.999 * covariance + 0.001 * torch.eye(horizon, dtype=torch.float64)
-    return torch.linalg.cholesky(covariance).float()
+def extremes(low: Tensor, high: Tensor, horizon: int) -> Tensor:
+    """[8 A, H, A]: each action alone at a bound, for all steps or for a part of them and then zero.
+
+    For a search that has found nothing feasible: what is only just possible (to brake as hard as the robot can) lies there, and
+    noise never quite gets there.
+    """
+    corners = torch.cat([torch.diag(low), torch.diag(high)])
+    steps = torch.arange(horizon, device=low.device)
+    on = torch.stack([steps < max(1, round(share * horizon)) for share in (1.0, 0.25, 0.5, 0.75)])
+    return (on[:, None, :, None] * corners[None, :, None]).flatten(0, 1)
+
+
+def shifted(actions: Tensor, steps: float) -> Tensor:
+    """`actions` [..., H, A] as they are `steps` >= 0 steps later: linear between steps, the last one held."""
+    horizon = actions.shape[-2]
+    at = (torch.arange(horizon, dtype=torch.float64) + steps).clamp(max=horizon - 1)
+    low = at.floor().long()
+    share = (at - low).to(actions)[:, None]
+    return actions[..., low, :] * (1 - share) + actions[..., (low + 1).clamp(max=horizon - 1), :] * share

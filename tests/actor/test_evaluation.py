@@ -9,7 +9,8 @@ from toy_problems import reach
 
 from objective_agent.actor.evaluation import Evaluation, evaluate
 from objective_agent.actor.problem import as_tensors
-from objective_agent.actor.proposals import library, noise_shape, within_limits
+from objective_agent.actor.noise import noise_shape
+from objective_agent.actor.proposals import library, within_limits
 
 
 def ranked(energy, violation):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_problems import DoubleIntegrator, best_plan, optimizer, reach, squared_action, squared_distance
 
-from objective_agent.actor import sampling
+from objective_agent.actor import search
 from objective_agent.types import InputError, Plan
 
 BOTH = pytest.mark.parametrize("name", ["mppi", "cem"])
@@ -127,7 +127,7 @@ class TestDeadline:
     @pytest.fixture
     def slow(self, monkeypatch):
         clock = SimpleNamespace(now=100.0)
-        monkeypatch.setattr(sampling, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+        monkeypatch.setattr(search, "time", SimpleNamespace(perf_counter=lambda: clock.now))
 
         def second():
             clock.now += 1.0
@@ -151,7 +151,7 @@ class TestDeadline:
     def test_one_slow_iteration_does_not_stop_the_search_for_ever(self, slow, monkeypatch):
         made = optimizer(iterations=3, tolerance=0.0, patience=99)
         made.solve(slow(), FOREVER)
-        quick = [made.solve(reach(), 101.0 + sampling.time.perf_counter()).iterations for _ in range(3)]
+        quick = [made.solve(reach(), 101.0 + search.time.perf_counter()).iterations for _ in range(3)]
         assert quick[-1] == 3
 
 

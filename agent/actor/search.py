@@ -1,0 +1,152 @@
+"""The actor's search, shared by all optimizers: look at candidates, keep the best, learn where to look next, until time is up.
+
+Every iteration imagines a batch of candidates: the braking plan, the best plan so far, and new ones.  Feasible candidates rank
+before all others.  Which new ones (`look`) and what is learned from them (`learn`) is all in which the optimizers differ.
+
+The search is anytime: before each iteration it compares the time left with what an iteration takes (the slowest lately, so that
+a busy machine makes it careful), it stops early once the best energy no longer falls, and it always answers.  The first
+iteration is always done, whatever the deadline.  With nothing feasible the answer is the braking plan (zero commands), with
+the margins that braking really has.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from objective_agent.actor.answer import Pool, make_plan, take
+from objective_agent.actor.evaluation import Evaluation
+from objective_agent.actor.problem import as_tensors
+from objective_agent.config import RobotParameters, Strict
+from objective_agent.types import Plan, Problem
+
+MEMORY = 0.95
+"""A slow iteration counts this much less with every later one."""
+
+UNKNOWN = 4.0
+"""So many times longer is a kind of iteration taken to be that was never timed."""
+
+
+class SearchConfig(Strict):
+    iterations: int = Field(3, ge=1, le=1000, description="most iterations per decision")
+    tolerance: float = Field(0.002, ge=0, le=1, description="converged when the best energy falls by less than this share")
+    patience: int = Field(1, ge=1, le=1000, description="iterations in a row without such a fall before stopping")
+    modes: int = Field(2, ge=0, le=16, description="runner-up plans that go another way, kept with the plan")
+    apart: float = Field(
+        0.25,
+        gt=0,
+        le=100,
+        description="another way: root mean square over the steps of the distance between two plans, m (models without "
+        "positions: of the sum of the actions, in steps at full speed)",
+    )
+
+
+@dataclass
+class Progress:
+    """What one solve has learned so far; `start` [B, H, A] is the first incumbent, within the limits."""
+
+    start: Tensor
+
+
+class Search(ABC):
+    """`solve(problem, deadline)` -> Plan with tensors on the CPU.
+
+    One seed gives one sequence of answers.  Problems in a batch share the noise, so each gets the answer it would get alone.
+    """
+
+    Config = SearchConfig
+    differentiates = False
+    """Whether it takes gradients through the world model and the cost."""
+
+    def __init__(self, config: SearchConfig, robot: RobotParameters):
+        self.config = config
+        self._pace: dict[str, float] = {}
+        self._ending = 0.0
+
+    def reset(self, seed: int | None = None) -> None:
+        self._pace, self._ending = {}, 0.0
+
+    @abstractmethod
+    def begin(self, problem: Problem) -> Progress:
+        """What is known before the first iteration."""
+
+    @abstractmethod
+    def look(self, problem: Problem, progress: Progress, incumbent: Tensor, iteration: int) -> tuple[Tensor, Evaluation]:
+        """Candidates [B, N, H, A] within the limits, `with_known` before all others, and what they are worth."""
+
+    @abstractmethod
+    def learn(self, problem: Problem, progress: Progress, actions: Tensor, evaluation: Evaluation, iteration: int) -> None:
+        """What follows from them for the next iteration; never called after the last one."""
+
+    def kind(self, iteration: int) -> str:
+        """Iterations of one kind take the same time."""
+        return ""
+
+    def may_settle(self, iteration: int) -> bool:
+        """Whether the search may count as converged here."""
+        return True
+
+    def solve(self, problem: Problem, deadline: float) -> Plan:
+        """The best feasible plan found by `deadline` (time.perf_counter() seconds), or the braking plan."""
+        started = time.perf_counter()
+        config = self.config
+        with ExitStack() as modes:
+            if self.differentiates:
+                modes.enter_context(torch.inference_mode(False))
+                modes.enter_context(torch.no_grad())
+            else:
+                modes.enter_context(torch.inference_mode())
+            problem = as_tensors(problem, differentiable=self.differentiates)
+            progress = self.begin(problem)
+            incumbent, least, calm, evaluations, pool = progress.start[:, None], None, 0, 0, Pool(config.modes, config.apart)
+            for iteration in range(config.iterations):
+                begun = time.perf_counter()
+                actions, evaluation = self.look(problem, progress, incumbent, iteration)
+                evaluations += actions.shape[0] * actions.shape[1]
+                best, index = evaluation.score().min(1)
+                incumbent = take(actions, index)[:, None]
+                settled = least is not None and self._settled(least, best, take(evaluation.feasible, index))
+                calm = calm + 1 if settled and self.may_settle(iteration) else 0
+                least = best
+                if calm >= config.patience:
+                    stop_reason = "converged"
+                    break
+                now = time.perf_counter()
+                self._time(self.kind(iteration), now - begun)
+                if iteration + 1 == config.iterations:
+                    stop_reason = "iterations"
+                elif now + self._expected(iteration) + self._ending > deadline:
+                    stop_reason = "deadline"
+                    break
+                else:
+                    if iteration == 0:
+                        pool.add(actions, evaluation, problem)
+                    self.learn(problem, progress, actions, evaluation, iteration)
+            ending = time.perf_counter()
+            pool.add(actions, evaluation, problem)
+            plan = make_plan(problem, actions, evaluation, index, pool, iteration + 1, evaluations, stop_reason)
+        now = time.perf_counter()
+        self._ending = max(now - ending, MEMORY * self._ending)
+        return replace(plan, seconds=now - started)
+
+    def _time(self, kind: str, seconds: float) -> None:
+        self._pace[kind] = max(seconds, MEMORY * self._pace.get(kind, 0.0))
+
+    def _expected(self, iteration: int) -> float:
+        """Seconds that the iteration after this one may take."""
+        return self._pace.get(self.kind(iteration + 1), UNKNOWN * self._pace[self.kind(iteration)])
+
+    def _settled(self, before: Tensor, now: Tensor, feasible: Tensor) -> bool:
+        """Whether no problem's best energy fell any more; a problem without a feasible plan is worth all the time there is."""
+        return bool(((before - now <= self.config.tolerance * before.abs() + 1e-6) & feasible).all())
+
+
+def with_known(incumbent: Tensor, new: Tensor) -> Tensor:
+    """Candidates [B, 2 + n, H, A]: the braking plan, the incumbent [B, 1, H, A], and the new ones."""
+    return torch.cat([torch.zeros_like(incumbent), incumbent, new], 1)
