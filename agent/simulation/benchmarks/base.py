@@ -233,7 +233,7 @@ class Benchmark(gymnasium.Env):
         if self.pair is not None:
             pair = self.pair
             info |= {
-                "goal_image": self.goal_image,
+                "goal_image": self.goal_image.copy(),
                 "goal_state": np.asarray(pair.goal, np.float32),
                 "shortest": pair.shortest,
                 "detour": pair.detour,

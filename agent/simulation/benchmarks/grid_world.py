@@ -22,7 +22,7 @@ MOVE = 0.025  # per small move
 SPEED = REPEAT * MOVE  # per step
 DETOUR = 1.35
 PUSH_STEPS = 6
-FIXED_SEED = 0  # of the one layout of a fixed task that draws it
+FIXED_SEED = 5  # of the one layout of a fixed task that draws it
 KEPT = 512  # layouts in the cache
 
 
