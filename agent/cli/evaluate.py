@@ -32,10 +32,11 @@ PICTURES, IMAGE_ROWS = "apartment_goal_image", ("l2", "value", "shuffled_goal", 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     tasks = "apartment (default), apartment_camera, apartment_people, apartment_slip: test apartments under a condition; "
-    tasks += "apartment_goal_image: the goal is a picture"
+    tasks += "apartment_goal_image: the goal is a picture; two_room, maze, push_t, gym:ID ...: benchmarks of images"
     parser.add_argument("--task", default="apartment", help=tasks)
     parser.add_argument("--world", metavar="FILE", help="evaluate on the start and goal sites of this world instead")
-    parser.add_argument("--params", metavar="FILE", help="ROS parameter file (default: the shipped config/sim.yaml)")
+    params = "ROS parameter file (default: the shipped config/sim.yaml); benchmarks: YAML of the planner's settings"
+    parser.add_argument("--params", metavar="FILE", help=params)
     parser.add_argument("--episodes", type=arguments.count, default=100, metavar="N", help="how many (default: 100)")
     parser.add_argument("--seed", type=arguments.seed, default=1, metavar="S", help="draws episodes and noise (default: 1)")
     parser.add_argument("--optimizer", metavar="NAME", help="mppi, cem or another optimizer plugin (default: the file's)")
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="agent_without_gate",
         metavar="LIST",
         help=f"the agent less one thing: all, none, or some of {','.join(ROW_NAMES)} (default: agent_without_gate); "
-        f"where the goal is a picture, of {','.join(IMAGE_ROWS)}",
+        f"where the goal is a picture, of {','.join(IMAGE_ROWS)}; benchmarks: all, or of no_stuck,l2,shuffled",
     )
     promises = "follow every 20th plan in a copy of the simulation: what became of what it promised (a tenth slower)"
     parser.add_argument("--promises", action="store_true", help=promises)
@@ -64,6 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    from objective_agent.cli import evaluate_benchmark
+
+    if evaluate_benchmark.is_benchmark(args.task):
+        return evaluate_benchmark.main(args)
     if args.resume and args.json is None:
         raise InputError("--resume needs --json OUT: that run's OUT.partial.jsonl is what is gone on with")
     protocol, model = make_protocol(args)
@@ -72,7 +77,7 @@ def main(args: argparse.Namespace) -> int:
     partial = Partial(args.json, protocol.digest(), args.resume, model)
     known = {index: partial.records.get(index) for index in range(args.episodes)}
     missing = [(index, record) for index, record in known.items() if protocol.missing(record)]
-    with partial, _progress(args.episodes, args.episodes - len(missing)) as report:
+    with partial, progress_bar(args.episodes, args.episodes - len(missing)) as report:
         for record in run_all(protocol, missing, args.jobs):
             partial.append(record)
             report(record)
@@ -124,11 +129,11 @@ def make_protocol(args: argparse.Namespace):
     agent = Agent(parameters)
     agent.planner.prepare(agent.configurator.configure(Task(), {}))
     known = IMAGE_ROWS if pictures else ROW_NAMES
-    baselines, rows = _names("--baselines", args.baselines, BASELINE_NAMES), _names("--rows", args.rows, known)
+    baselines, rows = names("--baselines", args.baselines, BASELINE_NAMES), names("--rows", args.rows, known)
     every = EVERY if args.promises else 0
     protocol = Protocol(task, args.seed, parameters, gate, baselines, world, rows, every)
     if args.part:
-        protocol = replace(protocol, part=_names("--part", args.part, protocol.controllers))
+        protocol = replace(protocol, part=names("--part", args.part, protocol.controllers))
     return protocol, agent.planner.world_model.model
 
 
@@ -177,10 +182,7 @@ def run_all(protocol, episodes: list[tuple[int, dict | None]], jobs: int) -> Ite
     if not episodes:
         return
     if jobs == 1:
-        from objective_agent.simulation.evaluation import Evaluator
-
-        evaluator = Evaluator(protocol)
-        yield from itertools.starmap(evaluator.run, episodes)
+        yield from itertools.starmap(protocol.evaluator().run, episodes)
         return
     from objective_agent.learning.workers import in_processes
 
@@ -192,10 +194,8 @@ _evaluator = None
 
 
 def _prepare_worker(protocol) -> None:
-    from objective_agent.simulation.evaluation import Evaluator
-
     global _evaluator
-    _evaluator = Evaluator(protocol)
+    _evaluator = protocol.evaluator()
 
 
 def _run_in_worker(index: int, known: dict | None) -> dict:
@@ -257,7 +257,7 @@ class Partial:
 
 
 @contextlib.contextmanager
-def _progress(total: int, done: int) -> Iterator[Callable[[dict], None]]:
+def progress_bar(total: int, done: int) -> Iterator[Callable[[dict], None]]:
     """A progress bar on stderr with rate and time left; yields what to call with every finished record."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -267,17 +267,18 @@ def _progress(total: int, done: int) -> Iterator[Callable[[dict], None]]:
     columns = [TextColumn(column) if isinstance(column, str) else column for column in columns]
     with Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as progress:
         bar = progress.add_task("", total=total, completed=done, rate="", note="")
-        reached = contacts = shown = 0
+        reached = shown = 0
+        contacts: int | None = None
 
         def report(record: dict) -> None:
             nonlocal reached, contacts, shown
             row = record["rows"].get("agent") or next(iter(record["rows"].values()))
-            reached, contacts, shown = reached + row["success"], contacts + row["contacts"], shown + 1
+            reached, shown = reached + row["success"], shown + 1
+            contacts = (contacts or 0) + row["contacts"] if "contacts" in row else None
             progress.advance(bar)
             speed = progress.tasks[0].speed
-            progress.update(
-                bar, rate=f"{60 * speed:.1f}/min" if speed else "", note=f"{reached}/{shown} reached, {contacts} contacts"
-            )
+            note = f"{reached}/{shown} reached" + ("" if contacts is None else f", {contacts} contacts")
+            progress.update(bar, rate=f"{60 * speed:.1f}/min" if speed else "", note=note)
 
         yield report
 
@@ -342,7 +343,7 @@ def hardware() -> dict:
     }
 
 
-def _names(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+def names(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
     if text in ("all", "none"):
         return known if text == "all" else ()
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

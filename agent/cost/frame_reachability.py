@@ -22,7 +22,7 @@ from objective_agent.config import RobotParameters, Strict, validate
 from objective_agent.cost.frame_quasimetric import FrameQuasimetric, FrameQuasimetricShape
 from objective_agent.types import Array, ConfigurationError, Goal, InputError, Trajectory, array_namespace
 
-PART, KIND = "reachability", "frames"
+PART = "reachability"
 REMEDY = "train the model again, with reachability: objective-agent train"
 
 
@@ -33,11 +33,11 @@ class FrameHead:
     """
 
     def __init__(self, folder: Path):
-        card = weights.read_card(folder)
+        card = weights.read_card(folder, kind=weights.FRAMES)
         about = card.get(PART)
-        if PART not in card["sha256"] or not isinstance(about, dict) or about.get("kind") != KIND:
+        if PART not in card["sha256"] or not isinstance(about, dict):
             raise ConfigurationError(f"{folder}: the model has no {PART} head for images; {REMEDY}")
-        if about.get("encoder") != card["sha256"].get("encoder"):
+        if about.get("encoder", card["sha256"].get("encoder")) != card["sha256"].get("encoder"):
             raise ConfigurationError(
                 f"{folder}: its {PART} head was trained for encoder {str(about.get('encoder'))[:12]}, the model has "
                 f"{str(card['sha256'].get('encoder'))[:12]}; {REMEDY}"

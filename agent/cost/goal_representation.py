@@ -24,9 +24,7 @@ class GoalRepresentation:
     needs = "representation"
 
     class Config(Strict):
-        model: str = Field(
-            "models/apartment", min_length=1, description="folder of the trained model; empty: goals as they are"
-        )
+        model: str = Field("models/apartment", description="folder of the trained model; empty: goals as they are")
         scale: float = Field(1.0, gt=0, le=100, description="energy of a root mean square difference of 1")
 
     def __init__(self, config: Config, robot: RobotParameters):

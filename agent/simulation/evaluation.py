@@ -67,6 +67,10 @@ class Protocol:
         """Simulated planning time: every decision takes as long as the actor's deadline allows, s."""
         return self.parameters.actor.deadline
 
+    def evaluator(self) -> Evaluator:
+        """What runs the episodes; made once in every process."""
+        return Evaluator(self)
+
     def digest(self) -> str:
         """sha256 over the parameters, the gate's, the task and the world; not over which controllers stand in the result."""
         promises = {"promises": self.promises} if self.promises else {}

@@ -40,8 +40,7 @@ def add_reachability(
         latents = latents_of(encoder, data, most_rows=config.most_rows, seed=seed)
     network = reachability.train(latents, config, seed, report)
     about = {
-        "kind": "frames",
-        "encoder": str(weights.read_card(folder)["sha256"]["encoder"]),
+        "encoder": str(weights.read_card(folder, kind=weights.FRAMES)["sha256"]["encoder"]),
         "config": config.model_dump(),
         "data": data.digest(),
         "seed": seed,

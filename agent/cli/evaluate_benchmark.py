@@ -1,0 +1,153 @@
+"""`objective-agent evaluate --task two_room …`: the benchmark tasks' part of `evaluate` (docs/benchmarks.md).
+
+Same promises as for the robot: held-out episodes that depend on (task, seed, index) alone, baselines on the same episodes,
+Wilson intervals, a line per finished episode on the disk, `--resume` and `--jobs`.  The push test runs once, at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from objective_agent.cli import arguments
+from objective_agent.types import ConfigurationError, InputError
+
+GYM = "gym:"
+NOT_HERE = ("world", "promises", "part")
+PUSHES = 200
+DEFAULT_ROWS = "agent_without_gate"
+"""What --rows says when nothing was asked for; here that means all rows."""
+
+
+def is_benchmark(task: str) -> bool:
+    """Whether `task` is a benchmark of images, not one of the robot's."""
+    if task.startswith(GYM):
+        return True
+    try:
+        from objective_agent.simulation.benchmarks import BENCHMARKS
+    except ImportError:  # no gymnasium: then there are no benchmarks, and the robot's tasks must work all the same
+        return False
+    return task in BENCHMARKS
+
+
+def main(args: argparse.Namespace) -> int:
+    from objective_agent.cli.evaluate import Partial, hardware, progress_bar, run_all
+    from objective_agent.simulation.benchmarks.evaluation import summarize
+
+    protocol = make_protocol(args)
+    if args.resume and args.json is None:
+        raise InputError("--resume needs --json OUT: that run's OUT.partial.jsonl is what is gone on with")
+    evaluator = protocol.evaluator()
+    model = evaluator.mind.world_model.model
+    partial = Partial(args.json, protocol.digest(), args.resume, model)
+    known = {index: partial.records.get(index) for index in range(args.episodes)}
+    missing = [(index, record) for index, record in known.items() if protocol.missing(record)]
+    with partial, progress_bar(args.episodes, args.episodes - len(missing)) as report:
+        for record in run_all(protocol, missing, args.jobs):
+            partial.append(record)
+            report(record)
+    from objective_agent.simulation.benchmarks.push import push_test
+
+    push = push_test(evaluator.env, evaluator.mind, PUSHES, args.seed)
+    records = [partial.records[index] for index in range(args.episodes)]
+    result = summarize(protocol, records, model, hardware(), push) | {"command": command(args)}
+    if args.json is not None:
+        arguments.write_json(args.json, result)
+        partial.remove()
+    show(result)
+    return 0
+
+
+def make_protocol(args: argparse.Namespace):
+    """The BenchmarkProtocol of the arguments.  Raises InputError or ConfigurationError before anything runs."""
+    from objective_agent import plugins
+    from objective_agent.cli.evaluate import names
+    from objective_agent.config import PluginSpec
+    from objective_agent.simulation.benchmarks.evaluation import BASELINES, ROWS, BenchmarkProtocol
+
+    for name in NOT_HERE:
+        if getattr(args, name):
+            raise InputError(f"--{name}: is for the robot's tasks; {args.task} is a benchmark: leave it out")
+    if not args.model:
+        raise InputError(f"--task {args.task} needs --model DIR: a model that train made of this task's data")
+    settings = load_settings(args.params)
+    if args.optimizer and args.optimizer != settings.optimizer.plugin:
+        kept = plugins.resolve("optimizer", args.optimizer).Config.model_fields
+        same = {name: value for name, value in settings.optimizer.settings.items() if name in kept}
+        settings = settings.model_copy(update={"optimizer": PluginSpec(plugin=args.optimizer, **same)})
+    rows = names("--rows", "all" if args.rows == DEFAULT_ROWS else args.rows, ROWS)
+    known = BASELINES if args.baselines == "all" else (*BASELINES, "map_pursuit")
+    baselines = tuple(name for name in names("--baselines", args.baselines, known) if name in BASELINES)
+    return BenchmarkProtocol(args.task, args.seed, args.model, settings, rows, baselines)
+
+
+def load_settings(path: str | None):
+    """The ControllerSettings of a YAML file; without one, the defaults."""
+    import yaml
+
+    from objective_agent.config import validate
+    from objective_agent.simulation.benchmarks.controller import ControllerSettings
+
+    if path is None:
+        return ControllerSettings()
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can't be read: {error.strerror}; give an existing file with --params") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    return validate(ControllerSettings, content, path)
+
+
+def command(args: argparse.Namespace) -> str:
+    """The command that gives this result again, without what changes nothing in it."""
+    words = ["objective-agent", "evaluate"]
+    for name in ("task", "params", "model", "optimizer", "episodes", "seed", "rows", "baselines"):
+        value = getattr(args, name)
+        if (
+            value is not None
+            and not (name == "rows" and value == DEFAULT_ROWS)
+            and not (name == "baselines" and value == "all")
+        ):
+            words += [f"--{name}", shlex.quote(str(value))]
+    return " ".join([*words, "--json", "OUT"])
+
+
+def show(result: dict) -> None:
+    """The result as a table on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{result['task']}: {result['episodes']} episodes, seed {result['seed']}, model {result['model'][:12]}")
+    head = ("controller", "success", "95 % interval", "detours", "steps / shortest", "p50 / p99", "stuck", "agent - it (p)")
+    for column in head:
+        table.add_column(column, justify="left" if column == "controller" else "right")
+    for name, row in result["rows"].items():
+        low, high = row["interval"]
+        detours, planning, versus = row["detours"], row.get("planning_ms"), row.get("paired")
+        table.add_row(
+            name,
+            _percent(row["success_rate"]),
+            f"{low:.1%} - {high:.1%}",
+            f"{_percent(detours['success_rate'])} of {detours['episodes']}",
+            f"{row['steps_to_shortest']:.2f}" if row["steps_to_shortest"] else "-",
+            f"{planning['p50']:.1f} / {planning['p99']:.1f} ms" if planning else "-",
+            _percent(row.get("stuck_share")),
+            f"{versus['difference']:+.1%} ({versus['p']:.2g})" if versus else "",
+        )
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table)
+    push = result["push_test"]
+    if push is not None:
+        console.print(
+            f"push test: imagined beyond the wall: {push['crossed']:.1%} of {push['pushes']} pushes that the wall stopped, "
+            f"{push['passed']:.1%} of {push['openings']} through an opening; read-out R2 {push['probe_r2']:.3f}"
+        )
+    console.print(f"already solved (left out): {result['already_solved']}")
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
