@@ -42,13 +42,13 @@ CLASSES: dict[str, str] = {
 ADAPTER = f"{HERE}.gym_adapter:GymBenchmark"
 PREFIX = "gym:"
 PACKAGES = {
-    "gym_pusht": "objective_agent[push_t]",
-    "pymunk": "objective_agent[push_t]",
-    "pygame": "objective_agent[push_t]",
-    "shapely": "objective_agent[push_t]",
-    "mujoco": "objective_agent[sim]",
+    "gym_pusht": "--no-deps gym-pusht==0.1.8 && pip install 'objective_agent[push_t]'",
+    "pymunk": "'objective_agent[push_t]'",
+    "pygame": "'objective_agent[push_t]'",
+    "shapely": "'objective_agent[push_t]'",
+    "mujoco": "'objective_agent[sim]'",
 }
-"""What to install for a module that is missing."""
+"""What pip installs for a module that is missing.  gym-pusht itself asks for opencv-python, which breaks the headless one."""
 
 
 def make(task: str) -> Benchmark:
@@ -63,7 +63,7 @@ def make(task: str) -> Benchmark:
         missing = (error.name or "").partition(".")[0]
         if not missing or missing == "objective_agent":
             raise
-        raise InputError(f"task {task}: needs {missing}; pip install '{PACKAGES.get(missing, missing)}'") from error
+        raise InputError(f"task {task}: needs {missing}; pip install {PACKAGES.get(missing, missing)}") from error
 
 
 def register() -> None:
