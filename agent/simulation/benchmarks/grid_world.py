@@ -102,6 +102,21 @@ class GridBenchmark(Benchmark):
             images[layouts == number] = self.layout(int(number)).picture
         return grid.draw_robots(images, states)
 
+    def render_empty(self, layouts: np.ndarray) -> np.ndarray:
+        """Images uint8 [n, 64, 64, 3] of `layouts` [n] without the robot."""
+        return np.stack([self.layout(int(number)).picture for number in layouts])
+
+    def rollout(self, state: np.ndarray, actions: np.ndarray, layout: int = 0) -> np.ndarray:
+        """The true states [H + 1, 2] from `state` on under `actions` [H, 2]; the running episode doesn't notice."""
+        world = type(self)()
+        world._layouts = self._layouts
+        world.place(state, layout)
+        states = [world.read_state()]
+        for action in np.asarray(actions, float).clip(-1, 1):
+            world.advance(action)
+            states.append(world.read_state())
+        return np.stack(states)
+
     def check_state(self, state, layout: int) -> np.ndarray:
         state = super().check_state(state, layout)
         if not ((state >= 0) & (state < 1)).all() or not self.layout(layout).free(state):
@@ -175,7 +190,7 @@ class GridBenchmark(Benchmark):
         this state beyond the wall?).  With `blocked=False`, pushes that do get through an opening: the counter-check.
         """
         found: list[dict[str, Any]] = []
-        world, number = type(self)(), 0
+        number = 0
         while len(found) < count:
             random = self._generator(seed, number, 3)
             number += 1
@@ -184,11 +199,7 @@ class GridBenchmark(Benchmark):
             if drawn is None or not self.layout(layout).free(drawn[0]):
                 continue
             start, action, crossed = drawn
-            world._layouts = self._layouts
-            world.place(start, layout)
-            for _ in range(PUSH_STEPS):
-                world.advance(action)
-            end = world.read_state()
+            end = self.rollout(start, np.tile(action, (PUSH_STEPS, 1)), layout)[-1]
             if crossed(end) != blocked:
                 push = {"layout": layout, "start": start.astype(np.float32), "action": action.astype(np.float32)}
                 found.append(push | {"steps": PUSH_STEPS, "end": end, "crossed": crossed})
