@@ -98,6 +98,9 @@ setup(
         "train": [*PICTURES, *BAGS],
         "cpu": ["onnxruntime"],
         "gpu": ["onnxruntime-gpu"],
+        # What gym-pusht needs. It itself comes with `pip install --no-deps gym-pusht==0.1.8`, since it asks for opencv-python,
+        # whose files would overwrite those of opencv-python-headless.
+        "pusht": ["pymunk>=6.6,<7", "pygame>=2.5.2", "shapely>=2.0.3"],
         "view": ["foxglove-sdk"],
         "test": ["pytest", "hypothesis", "ruff"],
     },

@@ -42,10 +42,10 @@ CLASSES: dict[str, str] = {
 ADAPTER = f"{HERE}.gym_adapter:GymBenchmark"
 PREFIX = "gym:"
 PACKAGES = {
-    "gym_pusht": "--no-deps gym-pusht==0.1.8 && pip install 'objective_agent[push_t]'",
-    "pymunk": "'objective_agent[push_t]'",
-    "pygame": "'objective_agent[push_t]'",
-    "shapely": "'objective_agent[push_t]'",
+    "gym_pusht": "--no-deps gym-pusht==0.1.8 && pip install 'objective_agent[pusht]'",
+    "pymunk": "'objective_agent[pusht]'",
+    "pygame": "'objective_agent[pusht]'",
+    "shapely": "'objective_agent[pusht]'",
     "mujoco": "'objective_agent[sim]'",
 }
 """What pip installs for a module that is missing.  gym-pusht itself asks for opencv-python, which breaks the headless one."""
