@@ -51,7 +51,10 @@ def main(args: argparse.Namespace) -> int:
 
     push = push_test(evaluator.env, evaluator.mind, PUSHES, args.seed)
     records = [partial.records[index] for index in range(args.episodes)]
-    result = summarize(protocol, records, model, hardware(), push) | {"command": command(args)}
+    result = summarize(protocol, records, model, hardware(), push) | {
+        "command": command(args),
+        "training": training(args.model),
+    }
     if args.json is not None:
         arguments.write_json(args.json, result)
         partial.remove()
@@ -80,6 +83,20 @@ def make_protocol(args: argparse.Namespace):
     known = BASELINES if args.baselines == "all" else (*BASELINES, "map_pursuit")
     baselines = tuple(name for name in names("--baselines", args.baselines, known) if name in BASELINES)
     return BenchmarkProtocol(args.task, args.seed, args.model, settings, rows, baselines)
+
+
+def training(model: str) -> dict:
+    """What the model's card says of its training: seed, minutes, command."""
+    from objective_agent import weights
+
+    card = weights.read_card(weights.find_model(model))
+    spent = card.get("training") or {}
+    return {
+        "seed": card.get("seed"),
+        "minutes": spent.get("minutes"),
+        "steps": spent.get("steps"),
+        "command": card.get("command"),
+    }
 
 
 def load_settings(path: str | None):

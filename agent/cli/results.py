@@ -56,23 +56,29 @@ def main(args: argparse.Namespace) -> int:
         print(f"{args.out} says what {args.source} says")
         return 0
     write(args.out, text)
-    print(f"wrote {args.out}: {len(material.conditions)} conditions, {len(material.ablations)} sets of ablations")
+    print(
+        f"wrote {args.out}: {len(material.conditions)} conditions, {len(material.ablations)} sets of ablations, "
+        f"{len(material.benchmarks)} benchmark results"
+    )
     return 0
 
 
 def gather(folder: Path):
     """The Material of a folder: its *.json, bars.yaml and notes.yaml.  InputError for what can't be used."""
-    from objective_agent.results import ablations, cards, evaluations
+    from objective_agent.results import ablations, benchmarks, cards, evaluations
     from objective_agent.results.bars import load_bars
     from objective_agent.results.render import Material
 
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder of the result files with --from")
     material, found = Material(bars=load_bars(folder / "bars.yaml"), notes=_yaml(folder / "notes.yaml")), []
+    material.about_benchmarks = benchmarks.load_about(folder / "benchmarks.yaml")
     for path in sorted(folder.glob("*.json")):
         content, name = load(path), f"{folder.name}/{path.name}"
         if ablations.is_ablations(content):
             material.ablations.append(ablations.parse(content, name))
+        elif benchmarks.is_benchmark(content):
+            material.benchmarks.append(benchmarks.parse(content, name))
         elif cards.is_card(content):
             material.models.append(cards.parse(content, name))
         else:
@@ -83,7 +89,7 @@ def gather(folder: Path):
 
 def shrink(source: Path, out: Path, names: dict[str, str]) -> int:
     """Writes the compact form of `source` to `out`."""
-    from objective_agent.results import ablations, cards, evaluations
+    from objective_agent.results import ablations, benchmarks, cards, evaluations
 
     if source.is_dir():
         source = source / "card.yaml"
@@ -91,6 +97,9 @@ def shrink(source: Path, out: Path, names: dict[str, str]) -> int:
     if ablations.is_ablations(content):
         small = content
         ablations.parse(content, str(source))
+    elif benchmarks.is_benchmark(content):
+        benchmarks.parse(content, str(source))
+        small = benchmarks.compact(content)
     elif cards.is_card(content):
         cards.parse(content, str(source))
         small = cards.compact(content)

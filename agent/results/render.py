@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from objective_agent.results import cards
+from objective_agent.results import benchmarks, cards
 from objective_agent.results.bars import Bars, Verdict, judge
+from objective_agent.results.benchmarks import About
 from objective_agent.results.evaluations import AGENT, Condition, Evaluation, Row, common
 from objective_agent.results.statistics import paired, wilson
 
@@ -51,6 +52,8 @@ class Material:
     ablations: list[dict] = field(default_factory=list)
     bars: Bars = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    benchmarks: list[dict] = field(default_factory=list)
+    about_benchmarks: dict[str, About] = field(default_factory=dict)
 
 
 def page(material: Material) -> str:
@@ -63,6 +66,7 @@ def page(material: Material) -> str:
     parts += _models(material)
     for found in material.ablations:
         parts += ablations.section(found, material.notes.get("ablations") or {})
+    parts += benchmarks.section(material.benchmarks, material.about_benchmarks)
     return "\n\n".join(parts) + "\n"
 
 
@@ -305,4 +309,5 @@ def as_numbers(material: Material) -> dict[str, Any]:
             task: [{"level": v.level, "asked": v.asked, "found": v.found, "met": v.met} for v in of_task]
             for task, of_task in verdicts(material).items()
         },
+        "benchmarks": benchmarks.as_numbers(material.benchmarks),
     }
