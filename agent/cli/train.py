@@ -1,6 +1,7 @@
 """`objective-agent train`: a learned world model from recorded bags, with live progress, and on again after a crash.
 
-The model's folder holds encoder and predictor (safetensors) and card.yaml; the plugins `jepa` load it.
+The model's folder holds encoder and predictor (safetensors) and card.yaml; the plugins `jepa` load it.  Data sets of images
+(benchmark tasks) make models for the plugins `frame_jepa` (cli/train_frames.py).
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from objective_agent.cli import arguments, train_head
 from objective_agent.cli.train_head import HEADS
 from objective_agent.types import ConfigurationError, InputError
 
-HELP = "train the learned world model from bags or a data set"
+HELP = "train a learned world model from bags or a data set"
 EXAMPLE = "objective-agent train --data data/apartment --config config/train_apartment.yaml --out models/mine --minutes 35"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", nargs="+", required=True, metavar="DIR|BAG", help="a data set's folder, or MCAP bags")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="training settings (default: config/train_apartment.yaml)")
+    config = "training settings (default: config/train_apartment.yaml; for images config/train_TASK.yaml)"
+    parser.add_argument("--config", type=Path, metavar="FILE", help=config)
     parser.add_argument("--out", type=Path, metavar="DIR", help="the model's folder, e.g. models/mine")
     head = "give the finished model --model only this, into its folder: reachability (distance to goal images), memory"
     parser.add_argument("--head", choices=HEADS, help=head)
@@ -51,6 +53,13 @@ def main(args: argparse.Namespace) -> int:
         return train_head.main(args)
     if args.out is None or args.model is not None:
         raise InputError("--out DIR is needed: the folder of the new model" if args.out is None else "--model goes with --head")
+    if len(args.data) == 1 and (Path(args.data[0]) / "meta.json").exists():
+        from objective_agent.learning.frames.dataset import is_frames
+
+        if is_frames(args.data[0]):
+            from objective_agent.cli import train_frames
+
+            return train_frames.main(args)
     config = load_config(args.config, args.minutes, args.steps)
     robot = load_robot(args.params)
     prepare(args.out, args.resume)
@@ -60,11 +69,8 @@ def main(args: argparse.Namespace) -> int:
     trainer = Trainer(config, data, args.out, robot, args.seed, args.threads)
     if args.resume:
         trainer.resume()
-    about = {
-        "command": "objective-agent " + shlex.join(sys.argv[1:]) if sys.argv[1:] else "objective-agent train",
-        "regularizer": config.regularizer,
-    }
-    with progress(trainer) as report:
+    about = {"command": command_line(), "regularizer": config.regularizer}
+    with progress(trainer, lines) as report:
         card = trainer.run(about, report)
     if args.json is not None:
         import json
@@ -76,15 +82,25 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def command_line() -> str:
+    """The command that was given, for the model's card."""
+    return "objective-agent " + shlex.join(sys.argv[1:]) if sys.argv[1:] else "objective-agent train"
+
+
 def load_config(path: Path | None, minutes: float | None, steps: int | None):
     """The TrainingConfig of a YAML file, its length replaced by what the command line says."""
-    import yaml
-
     from objective_agent import resources
     from objective_agent.config import validate
     from objective_agent.learning.trainer import TrainingConfig
 
     path = resources.resource("config", "train_apartment.yaml") if path is None else path
+    return validate(TrainingConfig, read_settings(path, minutes, steps), str(path))
+
+
+def read_settings(path: Path, minutes: float | None, steps: int | None) -> dict:
+    """A training's settings as they stand in a YAML file, their length replaced by what the command line says."""
+    import yaml
+
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
@@ -95,7 +111,7 @@ def load_config(path: Path | None, minutes: float | None, steps: int | None):
         raise ConfigurationError(f"{path}: is no table of settings; see config/train_apartment.yaml")
     if minutes is not None or steps is not None:
         settings = {**settings, "minutes": minutes, "steps": steps}
-    return validate(TrainingConfig, settings, str(path))
+    return settings
 
 
 def load_robot(path: str | None):
@@ -144,8 +160,8 @@ def build_settings(params: str | None):
 
 
 @contextlib.contextmanager
-def progress(trainer) -> Iterator[Callable]:
-    """A bar with rate and time left, and a line of figures under it; on a pipe, a line of figures now and then."""
+def progress(trainer, lines: Callable[..., list[str]]) -> Iterator[Callable]:
+    """A bar with rate and time left, and `lines` of figures under it; on a pipe, a line of figures now and then."""
     from rich.console import Console
     from rich.live import Live
     from rich.progress import BarColumn, Progress, TextColumn

@@ -68,6 +68,8 @@ class Report:
     windows_per_second: float
     losses: dict[str, float]
     held_out: dict[str, float] = field(default_factory=dict)
+    stage: str = "losses"
+    """What is being learned, where a training has several stages."""
 
 
 class TrainingLoop(ABC):

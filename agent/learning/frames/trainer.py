@@ -214,6 +214,7 @@ class FrameTrainer(TrainingLoop):
     def _report(self) -> Report:
         report = super()._report()
         report.windows_per_second = self._windows / max(self.seconds, 1e-6)
+        report.stage = self._stage.name
         return report
 
     def _remember(self) -> dict[str, Any]:

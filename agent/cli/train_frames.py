@@ -1,0 +1,81 @@
+"""`objective-agent train` on a benchmark task's data set of images (learning/frames/trainer.py)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from objective_agent.types import ConfigurationError, InputError
+
+
+def main(args: argparse.Namespace) -> int:
+    """Trains, writes the model with its reachability, and prints its main figures."""
+    from objective_agent.cli.train import command_line, prepare, progress
+    from objective_agent.learning.checkpoint import write_bytes
+    from objective_agent.learning.frames.dataset import FrameData
+    from objective_agent.learning.frames.trainer import FrameTrainer
+
+    if args.params is not None:
+        raise InputError("--params is for robots' recordings; a task of images has no parameter file")
+    data = FrameData.open(args.data[0])
+    config = load_config(args.config, data.task, args.minutes, args.steps)
+    prepare(args.out, args.resume)
+    trainer = FrameTrainer(config, data, args.out, args.seed, args.threads)
+    if args.resume:
+        trainer.resume()
+    with progress(trainer, lines) as report:
+        card = trainer.run({"command": command_line()}, report)
+    if args.json is not None:
+        write_bytes(args.json, json.dumps(card, indent=1).encode())
+    show(card, args.out)
+    return 0
+
+
+def load_config(path: Path | None, task: str, minutes: float | None, steps: int | None):
+    """The FrameTrainingConfig of a file, by default config/train_TASK.yaml; its length replaced by the command line's."""
+    from objective_agent import resources
+    from objective_agent.cli.train import read_settings
+    from objective_agent.config import validate
+    from objective_agent.learning.frames.settings import FrameTrainingConfig
+
+    if path is None:
+        try:
+            path = resources.resource("config", f"train_{task}.yaml")
+        except InputError:
+            raise ConfigurationError(f"task {task}: no settings ship for it; give --config FILE") from None
+    return validate(FrameTrainingConfig, read_settings(path, minutes, steps), str(path))
+
+
+def lines(report) -> list[str]:
+    """Losses, errors and the collapse meter, in words."""
+    found = [f"{report.stage}: " + ", ".join(f"{name} {value:.3f}" for name, value in report.losses.items())]
+    held = report.held_out
+    if held:
+        steps = [f"{held[f'position_{h}']:.3f} after {h}" for h in (1, 4, 8) if f"position_{h}" in held]
+        found.append(f"held-out windows: position error {', '.join(steps)} steps; probe R2 {held['probe_r2']:.4f}")
+        found.append(
+            f"collapse meter: effective rank {held['rank']:.0f}, std {held['std']:.2f}, "
+            f"inverse dynamics at {held['inverse']:.0%} of a guess"
+        )
+    return found
+
+
+def show(card: dict, out: Path) -> None:
+    """The card's main figures, on stdout."""
+    metrics, training = card["metrics"], card["training"]
+    known = [step for step in (1, 4, 8) if f"position_{step}" in metrics]
+    steps = ", ".join(f"{metrics[f'position_{h}']:.4f} ({metrics[f'hard_{h}']:.4f} hard) after {h}" for h in known)
+    print(f"{out}: {card['task']}, {training['steps']} steps in {training['minutes']} min; held out:")
+    print(f"  probe R2 {', '.join(f'{value:.4f}' for value in metrics['probe_r2'])}; position error {steps} steps")
+    print(f"  rank {metrics['rank']:.1f}, std {metrics['std']:.3f}, inverse dynamics at {metrics['inverse']:.1%} of a guess")
+    gate = card.get("reachability", {}).get("gate")
+    if gate:
+        print(
+            f"  reachability: Spearman {_said(gate['spearman'])} (L2 {_said(gate['l2'])}) on {gate['pairs']} pairs, "
+            f"{_said(gate['spearman_detours'])} ({_said(gate['l2_detours'])}) on the {gate['detours']} with a detour"
+        )
+
+
+def _said(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
