@@ -21,10 +21,12 @@ BUILTIN: dict[str, dict[str, str]] = {
     "encoder": {
         "scan": "objective_agent.perception.scan:ScanEncoder",
         "jepa": "objective_agent.perception.jepa:JepaEncoder",
+        "frame_jepa": "objective_agent.perception.frame_jepa:FrameJepaEncoder",
     },
     "world_model": {
         "unicycle": "objective_agent.world_model.unicycle:Unicycle",
         "jepa": "objective_agent.world_model.jepa:Jepa",
+        "frame_jepa": "objective_agent.world_model.frame_jepa:FrameJepa",
     },
     "objective": {
         "goal_pose": "objective_agent.cost.goal_pose:GoalPose",
@@ -44,6 +46,12 @@ BUILTIN: dict[str, dict[str, str]] = {
     "optimizer": {
         "mppi": "objective_agent.actor.mppi:MPPI",
         "cem": "objective_agent.actor.cem:CEM",
+        "icem": "objective_agent.actor.icem:ICEM",
+        "random_shooting": "objective_agent.actor.random_shooting:RandomShooting",
+        "predictive_sampling": "objective_agent.actor.predictive_sampling:PredictiveSampling",
+        "gradient": "objective_agent.actor.gradient:Gradient",
+        "hybrid": "objective_agent.actor.gradient:Hybrid",
+        "augmented_lagrangian": "objective_agent.actor.augmented_lagrangian:AugmentedLagrangian",
     },
     "short_term_memory": {
         "latest": "objective_agent.memory.short_term:LatestState",

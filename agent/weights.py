@@ -21,6 +21,8 @@ from objective_agent import resources
 from objective_agent.types import ConfigurationError, InputError
 
 CARD = "card.yaml"
+FRAMES = "frames"
+"""`kind` in the card of a model whose world is pictures alone; the robot's models have none."""
 REMEDY = "restore it or train again: objective-agent train"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a robot may read a card while it drives: the fast one, where it is
 
@@ -38,8 +40,8 @@ def find_model(name: str) -> Path:
     raise ConfigurationError(f"model {name}: no such folder, and none of that name ships; objective-agent train makes one")
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """The model's card.  ConfigurationError with one line when it is missing or damaged."""
+def read_card(folder: Path, kind: str | None = None) -> dict[str, Any]:
+    """The model's card.  ConfigurationError with one line when it is missing, damaged or, given a `kind`, of another one."""
     path = folder / CARD
     try:
         card = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
@@ -49,6 +51,8 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path}: is damaged (not YAML); {REMEDY}") from None
     if not isinstance(card, dict) or not isinstance(card.get("sha256"), dict):
         raise ConfigurationError(f"{path}: is damaged (no sha256 of the weights); {REMEDY}")
+    if kind is not None and card.get("kind") != kind:
+        raise ConfigurationError(f"{folder}: is a model of kind {card.get('kind', 'robot')}, needed is one of kind {kind}")
     return card
 
 

@@ -10,10 +10,10 @@ from objective_agent.types import InputError
 SIZE = 64
 
 
-def canonical_image(rgb: np.ndarray) -> np.ndarray:
-    """[64, 64, 3] uint8 from a frame [height, width, 3] uint8: the whole view, averaged; InputError for other arrays."""
+def canonical_image(rgb: np.ndarray, size: int = SIZE) -> np.ndarray:
+    """[size, size, 3] uint8 from a frame [height, width, 3] uint8: the whole view, averaged; InputError for other arrays."""
     if np.ndim(rgb) != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
         raise InputError(f"image: shape {np.shape(rgb)}; give [height, width, 3] uint8")
-    if rgb.shape[:2] == (SIZE, SIZE):
+    if rgb.shape[:2] == (size, size):
         return np.ascontiguousarray(rgb)
-    return cv2.resize(rgb, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    return cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA)

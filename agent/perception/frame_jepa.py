@@ -1,0 +1,55 @@
+"""Encoder "frame_jepa": a picture through the learned network, for worlds that are seen from a camera alone.
+
+Weights and card: as for "jepa", in a model folder whose card says `kind: frames`.  Position and velocity are not looked at.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from objective_agent import weights
+from objective_agent.config import RobotParameters, Strict, validate
+from objective_agent.perception.frame_network import FrameEncoderShape, build_encoder
+from objective_agent.perception.image import SIZE, canonical_image
+from objective_agent.types import InputError, Observation, Representation
+
+
+class FrameJepaEncoder:
+    """Pictures -> tokens [B, T, D] (NumPy); the first `dynamic` of them are what the world model predicts."""
+
+    class Config(Strict):
+        model: str = Field("models/two_room", min_length=1, description="folder of the trained model")
+        device: str = Field("cpu", description="torch device")
+
+    sees_images = True
+
+    def __init__(self, config: Config, robot: RobotParameters):
+        folder = weights.find_model(config.model)
+        card = weights.read_card(folder, kind=weights.FRAMES)
+        arrays, settings, self.model = weights.read_weights(folder, "encoder", card)
+        where = f"{folder}: encoder"
+        self.network = build_encoder(validate(FrameEncoderShape, settings, where))
+        weights.load_into(self.network, arrays, where)
+        self.network.to(config.device).eval()
+        self.tokens, self.dynamic = self.network.tokens, self.network.dynamic
+        self.features = self.network.features
+        self._device = config.device
+
+    def encode(self, observation: Observation) -> Representation:
+        """Tokens [B, T, D].  InputError without pictures, or for arrays that are none."""
+        pictures = torch.from_numpy(observed_pictures(observation, self.network.shape.size)).to(self._device)
+        with torch.inference_mode():
+            tokens = self.network(pictures).cpu().numpy()
+        return Representation(observation.stamp, tokens, self.model, senses=(("camera",),) * len(tokens))
+
+
+def observed_pictures(observation: Observation, size: int = SIZE) -> np.ndarray:
+    """[B, size, size, 3] uint8: one picture of any size per problem, as the network sees it."""
+    images, batch = observation.images, observation.batch
+    if images is None:
+        raise InputError("observation: has no images; a model of frames sees nothing else")
+    if len(images) != batch:
+        raise InputError(f"observation: {len(images)} images for {batch} problems; give one each")
+    return np.stack([canonical_image(np.asarray(rgb), size) for rgb in images])
