@@ -26,7 +26,8 @@ def main(args: argparse.Namespace, robot_tasks: tuple[str, ...]) -> int:
         raise InputError(f"task {args.task}: there is none; take one of {known}, or {PREFIX}ID of a gymnasium environment")
     if args.resume or args.minutes:
         raise InputError(f"--task {args.task} takes neither --resume nor --minutes: it takes seconds; give --steps N")
-    steps = args.steps or (args.episodes * environment(args.task).episode_steps if args.episodes else STEPS)
+    task = environment(args.task)  # what is missing for it is said before anything is shown
+    steps = args.steps or (args.episodes * task.episode_steps if args.episodes else STEPS)
     about = {"command": "objective-agent " + shlex.join(sys.argv[1:])}
     begun = time.perf_counter()
     with _progress(steps) as report:
