@@ -66,15 +66,30 @@ def _then(time: Tensor, switch: float, first: tuple[float, float], second: tuple
 
 
 def extremes(low: Tensor, high: Tensor, horizon: int) -> Tensor:
-    """[8 A, H, A]: each action alone at a bound, for all steps or for a part of them and then zero.
+    """[n, H, A]: actions at their bounds, one alone or all together, for all steps or for a part of them and then zero.
 
     For a search that has found nothing feasible: what is only just possible (to brake as hard as the robot can) lies there, and
-    noise never quite gets there.
+    noise never quite gets there.  For more than 4 actions only one alone.
     """
-    corners = torch.cat([torch.diag(low), torch.diag(high)])
-    steps = torch.arange(horizon, device=low.device)
-    on = torch.stack([steps < max(1, round(share * horizon)) for share in (1.0, 0.25, 0.5, 0.75)])
+    dims = len(low)
+    corners = [torch.diag(low), torch.diag(high)]
+    if 1 < dims <= 4:
+        signs = torch.cartesian_prod(*[torch.tensor([False, True], device=low.device)] * dims)
+        corners.append(torch.where(signs, high, low))
+    corners, steps = torch.cat(corners), torch.arange(horizon, device=low.device)
+    on = torch.stack([steps < max(1, round(share * horizon)) for share in (1.0, 0.5, 0.25, 0.75)])
     return (on[:, None, :, None] * corners[None, :, None]).flatten(0, 1)
+
+
+def bang_bang(count: int, low: Tensor, high: Tensor, horizon: int, generator: torch.Generator) -> Tensor:
+    """[count, H, A]: actions that are at a bound or zero and change now and then, every third step on average."""
+    shape = (count, horizon, len(low))
+    level = torch.randint(0, 3, shape, generator=generator)
+    change = torch.rand((count, horizon, 1), generator=generator) < 1 / 3
+    change[:, 0] = True
+    at = torch.where(change, torch.arange(horizon)[:, None], 0).cummax(1).values  # the last change up to each step
+    level = level.gather(1, at.expand(shape)).to(low.device)
+    return torch.where(level == 0, low, torch.where(level == 1, 0.0, high))
 
 
 def shifted(actions: Tensor, steps: float) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from objective_agent.actor.evaluation import Evaluation, evaluate
 from objective_agent.actor.noise import Kind, shaping
-from objective_agent.actor.proposals import extremes, library, towards, within_limits
+from objective_agent.actor.proposals import bang_bang, extremes, library, towards, within_limits
 from objective_agent.actor.search import Progress, Search, SearchConfig, with_known
 from objective_agent.config import RobotParameters
 from objective_agent.types import Problem
@@ -101,10 +101,9 @@ class SamplingOptimizer(Search):
         noise = torch.cat([torch.zeros_like(smooth[:1]), widths * smooth]).to(mean.device)
         new = [mean[:, None] + cloud.std[:, None] * noise]
         if cloud.found is not None and not bool(cloud.found.all()):
-            last = new[0][:, 1:]
-            wild = self._extremes(problem)[: last.shape[1]]
-            changed = torch.where(cloud.found[:, None, None, None], last[:, -len(wild) :], wild)
-            new[0] = torch.cat([new[0][:, : count - len(wild)], changed], 1)
+            wild = self._wild(problem, 3 * (count - 1) // 4, iteration)
+            tame = new[0][:, count - len(wild) :]
+            new[0] = torch.cat([new[0][:, : count - len(wild)], torch.where(cloud.found[:, None, None, None], tame, wild)], 1)
         if iteration == 0:
             new.append(mean[:, None])
             if problem.proposals is not None:
@@ -126,8 +125,12 @@ class SamplingOptimizer(Search):
         key = ("library", problem.horizon, problem.dt, *low.tolist(), *high.tolist(), low.device)
         return self._once(key, lambda: library(problem.horizon, problem.dt, low, high))
 
-    def _extremes(self, problem: Problem) -> Tensor:
-        return extremes(problem.action_low, problem.action_high, problem.horizon)
+    def _wild(self, problem: Problem, count: int, iteration: int) -> Tensor:
+        """[count, H, A] in search of anything feasible: extremes, and others at random, the same in every decision."""
+        low, high, horizon = problem.action_low, problem.action_high, problem.horizon
+        generator = torch.Generator().manual_seed(iteration)
+        fixed = extremes(low, high, horizon)[:count] if iteration == 1 else low.new_zeros(0, horizon, len(low))
+        return torch.cat([fixed, bang_bang(count - len(fixed), low, high, horizon, generator)])
 
     def _once(self, key: tuple, make: Callable[[], Tensor]) -> Tensor:
         """What `make` gives, made anew only for a new key; only the last few are kept."""

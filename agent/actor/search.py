@@ -35,6 +35,7 @@ UNKNOWN = 4.0
 
 class SearchConfig(Strict):
     iterations: int = Field(3, ge=1, le=1000, description="most iterations per decision")
+    rescue: int = Field(4, ge=0, le=1000, description="so many iterations more while nothing feasible is found")
     tolerance: float = Field(0.002, ge=0, le=1, description="converged when the best energy falls by less than this share")
     patience: int = Field(1, ge=1, le=1000, description="iterations in a row without such a fall before stopping")
     modes: int = Field(2, ge=0, le=16, description="runner-up plans that go another way, kept with the plan")
@@ -88,8 +89,8 @@ class Search(ABC):
         """Iterations of one kind take the same time."""
         return ""
 
-    def may_settle(self, iteration: int) -> bool:
-        """Whether the search may count as converged here."""
+    def may_settle(self, progress: Progress, iteration: int) -> bool:
+        """Whether the search may count as converged here, should its best energy have stopped falling."""
         return True
 
     def solve(self, problem: Problem, deadline: float) -> Plan:
@@ -105,29 +106,31 @@ class Search(ABC):
             problem = as_tensors(problem, differentiable=self.differentiates)
             progress = self.begin(problem)
             incumbent, least, calm, evaluations, pool = progress.start[:, None], None, 0, 0, Pool(config.modes, config.apart)
-            for iteration in range(config.iterations):
+            for iteration in range(config.iterations + config.rescue):
                 begun = time.perf_counter()
                 actions, evaluation = self.look(problem, progress, incumbent, iteration)
                 evaluations += actions.shape[0] * actions.shape[1]
                 best, index = evaluation.score().min(1)
                 incumbent = take(actions, index)[:, None]
-                settled = least is not None and self._settled(least, best, take(evaluation.feasible, index))
-                calm = calm + 1 if settled and self.may_settle(iteration) else 0
+                feasible = take(evaluation.feasible, index)
+                settled = least is not None and self._settled(least, best, feasible)
+                calm = calm + 1 if settled and self.may_settle(progress, iteration) else 0
                 least = best
                 if calm >= config.patience:
                     stop_reason = "converged"
                     break
                 now = time.perf_counter()
                 self._time(self.kind(iteration), now - begun)
-                if iteration + 1 == config.iterations:
+                last = config.iterations if bool(feasible.all()) else config.iterations + config.rescue
+                if iteration + 1 >= last:
                     stop_reason = "iterations"
-                elif now + self._expected(iteration) + self._ending > deadline:
+                    break
+                if now + self._expected(iteration) + self._ending > deadline:
                     stop_reason = "deadline"
                     break
-                else:
-                    if iteration == 0:
-                        pool.add(actions, evaluation, problem)
-                    self.learn(problem, progress, actions, evaluation, iteration)
+                if iteration == 0:
+                    pool.add(actions, evaluation, problem)
+                self.learn(problem, progress, actions, evaluation, iteration)
             ending = time.perf_counter()
             pool.add(actions, evaluation, problem)
             plan = make_plan(problem, actions, evaluation, index, pool, iteration + 1, evaluations, stop_reason)

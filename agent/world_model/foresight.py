@@ -49,9 +49,9 @@ class Foresight:
 
     def __init__(self, network: PredictorNetwork):
         self._heads, self._nominal = network.heads, network.readouts.nominal
-        readouts = network.readouts
+        self._network, readouts = network, network.readouts
         self._action_scale = readouts.action_scale
-        with torch.inference_mode():
+        with torch.inference_mode(False), torch.no_grad():  # optimizers may ask for gradients later
             self._motion_state = readouts.motion_state.weight.T.contiguous()
             self._motion_body = (readouts.motion_body.weight / readouts.body_scale).T.contiguous()
             self._motion_bias = readouts.motion_state.bias.clone()
@@ -97,3 +97,16 @@ class Foresight:
             means, spread = values.view(heads, 2, 2, readout_steps, count).unbind(1)
             lows = means - self._scales * torch.nn.functional.softplus(spread - 2.0)
         return Foreseen(states, nominal + learned[:, :3], speeds[:, 1:] + learned[:, 3:], means, lows)
+
+    def _differentiable(
+        self, start: Tensor, velocity: Tensor, before: Tensor, actions: Tensor, heads: int, readout_steps: int
+    ) -> Foreseen:
+        network = self._network
+        states = network.imagine(start, actions, heads)
+        motions, velocities = network.motions(states, velocity, before, actions)
+        means, lows = None, None
+        if readout_steps:
+            last = states[:, -readout_steps:]
+            read = [network.readouts.clearance(last), network.readouts.people(last)]
+            means, lows = (torch.stack(values, 1) for values in zip(*read, strict=True))
+        return Foreseen(states, motions.movedim(-1, 1), velocities.movedim(-1, 1), means, lows)

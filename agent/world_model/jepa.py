@@ -73,7 +73,7 @@ class Jepa:
         self.shape = validate(PredictorShape, settings, where)
         self.network = PredictorNetwork(self.shape)
         weights.load_into(self.network, arrays, where)
-        self.network.to(config.device).eval()
+        self.network.to(config.device).eval().requires_grad_(False)
         self.representation_model = str(card["sha256"].get("encoder"))
         about = card.get("calibration") or {}
         margins = {**(about.get("margins") or {}), "surprise": about.get("surprise", 0.0)}
@@ -101,11 +101,11 @@ class Jepa:
         """Imagines `actions` [B, N, H, 2] in `futures` <= heads futures; read-outs `clearance` and `people` [B, N, K, H].
 
         Read-outs are metres from the footprint, for guardrails: the 5 % quantile less the calibrated margin; `people_expected`,
-        for objectives, is the expected distance.  InputError for another `dt` than the model's, for more futures than it has
-        heads, or for a representation of another size.
+        for objectives, is the expected distance.  Gradients are kept where `actions` asks for them.  InputError for another
+        `dt` than the model's, for more futures than it has heads, or for a representation of another size.
         """
         actions = torch.as_tensor(actions, dtype=torch.float32, device=self._device)
-        with torch.inference_mode():
+        with torch.set_grad_enabled(torch.is_grad_enabled() and actions.requires_grad):
             origin, before, known, alpha = self._begin(state)
             self._check(origin, actions, futures, dt)
             # To brake and stand is among the candidates of every search, as the first of them.

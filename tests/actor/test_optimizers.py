@@ -168,8 +168,10 @@ def test_it_stops_once_it_has_converged(name):
 
 @BOTH
 def test_without_a_feasible_plan_it_goes_on_searching(name):
-    plan = optimizer(name, iterations=7).solve(reach(guardrails=[lambda t: t.poses[..., 0] * 0 - 1]), FOREVER)
-    assert plan.iterations == 7
+    hopeless = reach(guardrails=[lambda t: t.poses[..., 0] * 0 - 1])
+    plan = optimizer(name, iterations=7, rescue=3).solve(hopeless, FOREVER)
+    assert (plan.iterations, plan.stop_reason) == (10, "iterations")
+    assert optimizer(name, iterations=7, rescue=3, tolerance=0.0, patience=99).solve(reach(), FOREVER).iterations == 7
 
 
 @BOTH
