@@ -1,9 +1,11 @@
 """Route memory "grid": where one can go, from what the lidar saw.
 
 A 10 cm grid in odom that rolls along with the robot.  Every sweep adds evidence to the cells its beams ended in and takes some
-from the cells they crossed, so people who walk by are forgotten; cells never seen count as free (optimism in the face of the
-unknown makes the robot explore towards its goal).  Obstacles are inflated by the robot's radius, nearness costs extra, and a
-wavefront from the goal (Dijkstra, settled a ring of cells at a time) gives the cheapest way:
+from the cells they crossed, so people who walk by are forgotten.  With `free_sweeps` large enough they don't close a way in the
+first place: a robot that turns back for another way whenever somebody stands in a doorway gets through none.  Cells never seen
+count as free (optimism in the face of the unknown makes the robot explore towards its goal).  Obstacles are inflated by the
+robot's radius, nearness costs extra, and a wavefront from the goal (Dijkstra, settled a ring of cells at a time) gives the
+cheapest way:
 
     cost(path) = sum of length * (1 + near_cost * (1 - clearance / near) + unknown_cost [unknown])
 
@@ -22,10 +24,10 @@ from pydantic import Field
 from objective_agent.config import NonNegative, Positive, RobotParameters, Strict
 from objective_agent.types import InputError, Observation, Scan
 
-HIT, MISS, HIT_MAX, MISS_MAX = 3, 1, 9, -3
-"""Evidence per sweep and its bounds: one hit outlives two misses (thin legs), nine misses outlive any number of hits."""
+HIT, MISS, HIT_MAX = 3, 1, 9
+"""Evidence per sweep and its bound: one hit outlives two misses (thin legs), nine misses outlive any number of hits."""
 
-ESTIMATE_PERIOD, ESTIMATED_HIT, ESTIMATED_MAX, BLIND, FADE = 0.1, 1, 5, 0.45, 2.5
+ESTIMATE_PERIOD, ESTIMATED_HIT, ESTIMATED_MAX, ESTIMATED_FREE, BLIND, FADE = 0.1, 1, 5, 3, 0.45, 2.5
 """Sweeps that a robot without lidar reads out of its representation: not oftener than this (s), believed less, blind to what is
 nearer than this (m), and what they said loses one by itself after this (s): an error must not wall the robot in for good."""
 
@@ -42,6 +44,9 @@ class GridRoute:
         near: Positive = Field(0.3, description="beyond the inflated radius, clearance worth paying for, m")
         near_cost: NonNegative = Field(6.0, description="extra cost per metre right beside an obstacle")
         unknown_cost: NonNegative = Field(0.3, description="extra cost per metre where nothing was seen yet")
+        free_sweeps: int = Field(
+            3, ge=1, le=120, description="sweeps through a cell that speak for free; a third as many hits close it again"
+        )
 
     def __init__(self, config: Config, robot: RobotParameters):
         self.config = config
@@ -73,7 +78,8 @@ class GridRoute:
         crossed, hits = self._beams(scan, pose)
         crossed |= self._disc(pose[:2], 0.7 * self.robot.radius)
         crossed &= ~hits
-        self.evidence[crossed] = np.maximum(self.evidence[crossed] - MISS, MISS_MAX)
+        free = ESTIMATED_FREE if scan.estimated else self.config.free_sweeps
+        self.evidence[crossed] = np.maximum(self.evidence[crossed] - MISS, -free)
         hit, most = (ESTIMATED_HIT, ESTIMATED_MAX) if scan.estimated else (HIT, HIT_MAX)
         self.evidence[hits] = np.maximum(self.evidence[hits], np.minimum(self.evidence[hits] + hit, most))
         if scan.estimated:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,6 +106,33 @@ def test_a_person_who_walked_on_is_forgotten():
     for k in range(12):
         look(memory, 2.0 + 0.1 * k, (0, 0), corridor)
     assert memory.route(np.zeros(2), np.array([3.0, 0.0])) is not None
+
+
+@pytest.mark.parametrize(("free_sweeps", "seconds", "open_"), [(3, 1.0, False), (40, 1.0, True), (40, 2.0, False)])
+def test_who_passes_closes_no_way_that_was_free_for_long_and_who_stays_does(free_sweeps, seconds, open_):
+    memory = grid(free_sweeps=free_sweeps)
+    corridor = [(-1, 0.5, 5, 0.6), (-1, -0.6, 5, -0.5), (4.9, -0.6, 5, 0.6), (-1, -0.6, -0.9, 0.6)]
+    for k in range(60):
+        look(memory, 1.0 + 0.1 * k, (0, 0), corridor)
+    for k in range(round(10 * seconds)):
+        look(memory, 7.0 + 0.1 * k, (0, 0), [*corridor, (1.4, -0.3, 1.8, 0.3)])
+    assert (memory.route(np.zeros(2), np.array([3.0, 0.0])) is not None) == open_
+
+
+def test_estimated_sweeps_collect_no_more_than_they_did():
+    def seen_free(scan, sweeps=30):
+        memory = grid(free_sweeps=40)
+        for k in range(sweeps):
+            pose = np.zeros((1, 3), np.float32)
+            observation = Observation(0.2 * k, pose, np.zeros((1, 2), np.float32), (scan(0.2 * k),), pose)
+            memory.update(observation)
+        return int(memory.evidence.min())
+
+    def sweep(stamp, estimated):
+        return replace(boxes_sweep(stamp, (0.0, 0.0, 0.0), ROOM), estimated=estimated)
+
+    assert seen_free(lambda stamp: sweep(stamp, True)) == -3
+    assert seen_free(lambda stamp: sweep(stamp, False)) == -30
 
 
 def test_a_start_and_a_goal_beside_a_wall_are_left_and_reached_on_their_own_side():
