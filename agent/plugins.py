@@ -22,11 +22,13 @@ BUILTIN: dict[str, dict[str, str]] = {
         "scan": "objective_agent.perception.scan:ScanEncoder",
         "jepa": "objective_agent.perception.jepa:JepaEncoder",
         "frame_jepa": "objective_agent.perception.frame_jepa:FrameJepaEncoder",
+        "frame_onnx": "objective_agent.perception.frame_onnx:FrameOnnxEncoder",
     },
     "world_model": {
         "unicycle": "objective_agent.world_model.unicycle:Unicycle",
         "jepa": "objective_agent.world_model.jepa:Jepa",
         "frame_jepa": "objective_agent.world_model.frame_jepa:FrameJepa",
+        "frame_onnx": "objective_agent.world_model.frame_onnx:FrameOnnx",
     },
     "objective": {
         "goal_pose": "objective_agent.cost.goal_pose:GoalPose",
@@ -50,7 +52,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "random_shooting": "objective_agent.actor.random_shooting:RandomShooting",
         "predictive_sampling": "objective_agent.actor.predictive_sampling:PredictiveSampling",
         "gradient": "objective_agent.actor.gradient:Gradient",
-        "hybrid": "objective_agent.actor.gradient:Hybrid",
+        "hybrid": "objective_agent.actor.hybrid:Hybrid",
         "augmented_lagrangian": "objective_agent.actor.augmented_lagrangian:AugmentedLagrangian",
     },
     "short_term_memory": {

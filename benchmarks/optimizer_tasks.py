@@ -197,7 +197,7 @@ def bandit(horizon: int = 3, best: int = 3) -> Task:
 
 @dataclass(frozen=True)
 class Course:
-    """`discs` [n, 3] (x, y, radius) before a body at the origin; `exists`: some plan of the grid keeps clear; `standing`: zeros do."""
+    """`discs` [n, 3] (x, y, radius) before a body; whether a plan of the grid `exists`, or `standing`, that keeps clear."""
 
     problem: Problem
     discs: np.ndarray

@@ -1,7 +1,7 @@
-"""Optimizers that follow gradients through the world model and the cost: `gradient`, and `hybrid` (sampling, then polish).
+"""Gradients through the world model and the cost, from several points at once.
 
-First the cloud of the sampling optimizers is imagined, once (`gradient`) or for a few rounds of the cross-entropy method
-(`hybrid`).  From its best candidates that go different ways, several points then go downhill at once,
+First the cloud of the sampling optimizers is imagined, once or for a few rounds of the cross-entropy method.  From its best
+candidates that go different ways, several points then go downhill at once,
 
     minimise   energy + penalty * mean over futures and steps of (tightening - margin)+, summed over the guardrails
 
@@ -147,13 +147,3 @@ class Gradient(CEM):
         """[B, n, H, A]"""
         wild = self._wild(problem, self.config.samples // 2, iteration)
         return limited(problem, wild[None].expand(problem.state.batch, -1, -1, -1))
-
-
-class Hybrid(Gradient):
-    """Sampling finds the valley, gradients its bottom."""
-
-    class Config(Gradient.Config):
-        iterations: int = Field(20, ge=1, le=1000, description="most iterations per decision")
-        rounds: int = Field(3, ge=1, le=100, description="iterations of sampling before")
-        starts: int = Field(4, ge=1, le=1024, description="points that go downhill at once")
-        step: float = Field(0.08, gt=0, le=2, description="first step of every action, share of half its range")

@@ -8,8 +8,8 @@ import torch
 from toy_problems import reach
 
 from objective_agent.actor.evaluation import Evaluation, evaluate
-from objective_agent.actor.problem import as_tensors
 from objective_agent.actor.noise import noise_shape
+from objective_agent.actor.problem import as_tensors
 from objective_agent.actor.proposals import library, within_limits
 
 
