@@ -21,6 +21,8 @@ from objective_agent import resources
 from objective_agent.types import ConfigurationError, InputError
 
 CARD = "card.yaml"
+ONNX = "onnx"
+"""The card's section on graphs that were exported."""
 FRAMES = "frames"
 """`kind` in the card of a model whose world is pictures alone; the robot's models have none."""
 REMEDY = "restore it or train again: objective-agent train"
@@ -80,6 +82,41 @@ def read_weights(folder: Path, part: str, card: dict[str, Any]) -> tuple[dict[st
         return load(data), json.loads(header["__metadata__"]["shape"]), found
     except (SafetensorError, KeyError, ValueError) as error:
         raise ConfigurationError(f"{path}: holds no weights of this program ({error}); {REMEDY}") from None
+
+
+def read_graph(folder: Path, part: str, card: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
+    """(ONNX graph `part`, the card's section on the export).  ConfigurationError when there is none, it is damaged, or it was
+    made of other weights than the folder's."""
+    again = f"objective-agent export --model {folder}"
+    about = card.get(ONNX)
+    if not isinstance(about, dict) or part not in (about.get("files") or {}):
+        raise ConfigurationError(f"{folder}: has no {part}.onnx; make it with: {again}")
+    if any(card["sha256"].get(name) != sha for name, sha in about["of"].items()):
+        raise ConfigurationError(f"{folder}: its ONNX graphs were made of other weights; make them anew: {again}")
+    path, expected = folder / f"{part}.onnx", str(about["files"][part]["sha256"])
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can't be read: {error.strerror}; make it anew: {again}") from None
+    if (found := hashlib.sha256(data).hexdigest()) != expected:
+        raise ConfigurationError(f"{path}: sha256 {found[:12]} is not the card's {expected[:12]}; make it anew: {again}")
+    return data, about
+
+
+def onnx_session(graph: bytes, where: str, threads: int = 1) -> Any:
+    """An onnxruntime session for a graph.  ConfigurationError without onnxruntime, or for bytes that are no graph."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ConfigurationError(f"{where}: needs onnxruntime: pip install 'objective_agent[cpu]'") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common base
+        raise ConfigurationError(f"{where}: not a usable ONNX graph: {' '.join(str(error).split())[:200]}") from None
 
 
 def next_file(folder: Path, part: str) -> Path:

@@ -5,15 +5,14 @@ Weights and card: as for "jepa", in a model folder whose card says `kind: frames
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from pydantic import Field
 
 from objective_agent import weights
 from objective_agent.config import RobotParameters, Strict, validate
 from objective_agent.perception.frame_network import FrameEncoderShape, build_encoder
-from objective_agent.perception.image import SIZE, canonical_image
-from objective_agent.types import InputError, Observation, Representation
+from objective_agent.perception.image import observed_pictures
+from objective_agent.types import Observation, Representation
 
 
 class FrameJepaEncoder:
@@ -43,13 +42,3 @@ class FrameJepaEncoder:
         with torch.inference_mode():
             tokens = self.network(pictures).cpu().numpy()
         return Representation(observation.stamp, tokens, self.model, senses=(("camera",),) * len(tokens))
-
-
-def observed_pictures(observation: Observation, size: int = SIZE) -> np.ndarray:
-    """[B, size, size, 3] uint8: one picture of any size per problem, as the network sees it."""
-    images, batch = observation.images, observation.batch
-    if images is None:
-        raise InputError("observation: has no images; a model of frames sees nothing else")
-    if len(images) != batch:
-        raise InputError(f"observation: {len(images)} images for {batch} problems; give one each")
-    return np.stack([canonical_image(np.asarray(rgb), size) for rgb in images])

@@ -23,6 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from objective_agent import weights
 from objective_agent.config import Strict
 from objective_agent.perception.vision_transformer import VisionTransformer, VisionTransformerShape
 from objective_agent.types import ConfigurationError, InputError
@@ -81,19 +82,8 @@ class OnnxBackbone(nn.Module):
 
     def session(self) -> Any:
         if self._session is None:
-            try:
-                import onnxruntime
-            except ImportError:
-                raise ConfigurationError("encoder: this one runs in onnxruntime: pip install 'objective_agent[cpu]'") from None
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = torch.get_num_threads()
-            options.log_severity_level = 3
-            try:
-                self._session = onnxruntime.InferenceSession(
-                    self.graph.cpu().numpy().tobytes(), options, providers=["CPUExecutionProvider"]
-                )
-            except Exception as error:  # onnxruntime's errors have no common base
-                raise ConfigurationError(f"encoder: not a usable ONNX graph: {' '.join(str(error).split())[:200]}") from None
+            data = self.graph.cpu().numpy().tobytes()
+            self._session = weights.onnx_session(data, "encoder", torch.get_num_threads())
         return self._session
 
     def forward(self, pictures: Tensor) -> Tensor:

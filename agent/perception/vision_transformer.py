@@ -50,7 +50,7 @@ class VisionTransformer(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         x = self.patch_embed["proj"](pictures).flatten(2).transpose(1, 2)
         prefix = [
-            token.expand(len(x), -1, -1)
+            token.expand(x.shape[0], -1, -1)
             for name in ("cls_token", "reg_token")
             if (token := getattr(self, name, None)) is not None
         ]

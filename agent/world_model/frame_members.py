@@ -108,7 +108,7 @@ class Recurrent(Member):
         self.out = nn.Linear(shape.hidden, shape.features)
 
     def begin(self, history: Tensor, past: Tensor) -> Tensor:
-        hidden = history.new_zeros(len(history), 1, self.dynamic, self.hidden)
+        hidden = history.new_zeros(history.shape[0], 1, self.dynamic, self.hidden)
         for frame, action in zip(history[:, :-1, None, : self.dynamic].unbind(1), past[:, :, None].unbind(1), strict=True):
             hidden = self._update(hidden, frame, action)
         return hidden

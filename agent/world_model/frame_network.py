@@ -120,14 +120,10 @@ class FramePredictor(nn.Module):
             if noise.ndim != 5 or tuple(noise.shape[2:]) != size[2:]:
                 raise InputError(f"noise: shape {tuple(noise.shape)}; needed is [B, N, {', '.join(map(str, size[2:]))}]")
             return noise
-        if futures == 1:
-            return actions.new_zeros(size)
-        # Drawn step by step, so that a longer plan begins with the same luck.
-        draws = torch.randn(size[3], futures, self.shape.latent, generator=torch.Generator().manual_seed(0))
-        return draws.transpose(0, 1)[None, None].to(actions)
+        return common_noise(futures, size[3], size[4]).to(actions)
 
     def _check(self, history: Tensor, past: Tensor, actions: Tensor, futures: int) -> None:
-        shape, batch = self.shape, len(history)
+        shape, batch = self.shape, history.shape[0]
         for name, value, wanted in (
             ("history", history, (batch, shape.history, shape.tokens, shape.features)),
             ("past actions", past, (batch, shape.history - 1, shape.actions)),
@@ -162,6 +158,15 @@ class LatentVariable(nn.Module):
         ratio = (2 * (log_width - log_std)).exp()
         divergence = 0.5 * (ratio + ((found - mean) / log_std.exp()) ** 2 - 1 - ratio.log()).sum(-1).mean()
         return found + log_width.exp() * torch.randn_like(found), divergence
+
+
+def common_noise(futures: int, horizon: int, size: int) -> Tensor:
+    """[1, 1, K, H, size]: what candidates share when nobody says otherwise; zeros (the prior's mean) for a single future."""
+    if futures == 1:
+        return torch.zeros(1, 1, 1, horizon, size)
+    # Drawn step by step, so that a longer plan begins with the same luck.
+    draws = torch.randn(horizon, futures, size, generator=torch.Generator().manual_seed(0))
+    return draws.transpose(0, 1)[None, None]
 
 
 def _gaussian(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -93,7 +93,7 @@ class Place(Member):
 
     def begin(self, history: Tensor, past: Tensor) -> tuple:
         scene = history[:, -1, 1:]
-        picture = scene.transpose(1, 2).reshape(len(scene), -1, self.grid, self.grid)
+        picture = scene.transpose(1, 2).reshape(scene.shape[0], -1, self.grid, self.grid)
         return self.values(scene), self.modulate(self.pooled(picture))[:, None].chunk(4, -1), Window.of(history, past, 1)
 
     def step(self, carry: tuple, state: Tensor, action: Tensor) -> tuple[Tensor, tuple]:
