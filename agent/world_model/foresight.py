@@ -72,8 +72,10 @@ class Foresight:
         """What `heads` heads expect of `actions` [n, H, 2] (m/s, rad/s) from representations `start` [n, D].
 
         `velocity` [n, 2] is odometry's at the start, `before` [n, 2] the mean command of the step before it; read-outs are made
-        of the last `readout_steps` steps.
+        of the last `readout_steps` steps.  Where autograd is to follow `actions`, the network itself is asked.
         """
+        if torch.is_grad_enabled() and actions.requires_grad:
+            return self._differentiable(start, velocity, before, actions, heads, readout_steps)
         count, horizon, _ = actions.shape
         by_step = (actions / self._action_scale).transpose(0, 1).contiguous()
         commands = torch.cat([before.T[:, None], actions.permute(2, 1, 0)], 1)
