@@ -98,6 +98,7 @@ setup(
         "train": [*PICTURES, *BAGS],
         "cpu": ["onnxruntime"],
         "gpu": ["onnxruntime-gpu"],
+        "export": ["onnx"],  # with cpu or gpu, which run what was exported
         # What gym-pusht needs. It itself comes with `pip install --no-deps gym-pusht==0.1.8`, since it asks for opencv-python,
         # whose files would overwrite those of opencv-python-headless.
         "pusht": ["pymunk>=6.6,<7", "pygame>=2.5.2", "shapely>=2.0.3"],

@@ -31,7 +31,8 @@ OPTIONAL = {
     "imageio_ffmpeg": ("sim", "the demo's video"),
     "mcap": ("sim", "recording"),
     "rosbags": ("train", "reading bags"),
-    "onnxruntime": ("cpu", "encoders exported to ONNX"),
+    "onnxruntime": ("cpu", "models exported to ONNX, frozen ONNX encoders"),
+    "onnx": ("export", "exporting models"),
 }
 SHM = Path("/dev/shm")
 

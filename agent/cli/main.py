@@ -26,6 +26,7 @@ EXTRAS = {
     "mcap_ros2": "train",
     "foxglove": "view",
     "onnxruntime": "cpu",
+    "onnx": "export",
 }
 """Which extra of the package brings an optional module."""
 

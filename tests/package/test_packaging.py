@@ -86,7 +86,7 @@ def test_a_plain_install_brings_no_ros_wheels(wheel):
     assert any("torch>=2.6" in line for line in plain)
     assert not [line for line in plain if "ros-" in line or "mujoco" in line or "onnxruntime" in line]
     extras = set(re.findall(r"^Provides-Extra: (.+)$", metadata, re.M))
-    assert {"ros", "sim", "train", "pusht", "cpu", "gpu", "test"} <= extras
+    assert {"ros", "sim", "train", "pusht", "cpu", "gpu", "export", "test"} <= extras
 
 
 def test_the_manifest_is_a_format_3_ament_python_package_of_the_same_version():

@@ -124,7 +124,7 @@ def to_onnx(network: nn.Module, inputs: dict[str, Tensor], axes: dict[str, dict[
     try:
         import onnx  # noqa: F401 - what writes the file
     except ImportError:
-        raise ConfigurationError("export: needs onnx: pip install 'objective_agent[export]'") from None
+        raise ConfigurationError("export: needs onnx: pip install 'objective_agent[export,cpu]'") from None
     network.eval()
     file, logger = io.BytesIO(), logging.getLogger("torch.onnx")
     level = logger.level
