@@ -42,7 +42,8 @@ class FrameQuasimetricShape(Strict):
     size: int = Field(32, ge=1, le=256, description="components per group")
     token_size: int = Field(16, ge=1, le=256, description="components read of each token, where several are dynamic")
     channels: int = Field(48, ge=4, le=512, description="of the map's convolutions")
-    glimpse: int = Field(16, ge=1, le=256, description="components read of each place near the agent")
+    rounds: int = Field(6, ge=0, le=64, description="times that places hear from their neighbours: how far routes are seen")
+    glimpse: int = Field(24, ge=1, le=256, description="components read of each place near the agent")
 
     @model_validator(mode="after")
     def _square(self):
@@ -69,10 +70,11 @@ class FrameQuasimetricShape(Strict):
         if self.places:
             half = (self.side + 1) // 2
             found |= {"map.mean": (d,), "map.scale": (d,), "where.weight": (d, 2), "where.bias": (2,)}
-            for name, inputs in (("conv1", d), ("conv2", c), ("conv3", c)):
+            for name, inputs in (("conv1", d), ("conv2", c), ("round", c), ("conv3", c)):
                 found |= {f"{name}.weight": (9 * inputs, c), f"{name}.bias": (c,)}
+            found |= {"round.gain": (c,), "round.shift": (c,)}
             found |= {"pool.weight": (half * half * c, POOLED), "pool.bias": (POOLED,)}
-            found |= {"pool.gain": (POOLED,), "pool.shift": (POOLED,)}
+            found |= {"pool.mean": (POOLED,), "pool.scale": (POOLED,)}
             found |= {"film1.weight": (POOLED, 2 * h), "film1.bias": (2 * h,)}
             found |= {"film2.weight": (POOLED, 2 * h), "film2.bias": (2 * h,)}
             found |= {"read.weight": (c, self.glimpse), "read.bias": (self.glimpse,)}
@@ -91,17 +93,29 @@ class FrameQuasimetric:
 
     def context(self, places: Array | None) -> tuple[Array, ...] | None:
         """What maps [B, P, D] contribute to every embedding: computed once per map.  None without a map."""
+        return self.modulation(*self.look(places)) if self.shape.places else None
+
+    def look(self, places: Array | None) -> tuple[Array, Array]:
+        """(features [B, side, side, channels] of all places, the map as one vector [B, POOLED] before its normalisation)."""
         shape, w = self.shape, self.weights
-        if not shape.places:
-            return None
         if places is None or tuple(places.shape[1:]) != (shape.places, shape.features):
             found = None if places is None else tuple(places.shape)
             raise InputError(f"reachability: map {found}; need [B, {shape.places}, {shape.features}], as the encoder gives it")
         x = ((places - w["map.mean"]) / w["map.scale"]).reshape(-1, shape.side, shape.side, shape.features)
         for name in ("conv1", "conv2"):
             x = _relu(convolution(x, w[f"{name}.weight"], w[f"{name}.bias"]))
+        for _ in range(shape.rounds):
+            x = self._norm("round", x + _relu(convolution(x, w["round.weight"], w["round.bias"])))
         pooled = _relu(convolution(x, w["conv3.weight"], w["conv3.bias"], stride=2)).reshape(len(x), -1)
-        pooled = _silu(self._norm("pool", pooled @ w["pool.weight"] + w["pool.bias"]))
+        return x, pooled @ w["pool.weight"] + w["pool.bias"]
+
+    def modulation(self, x: Array, pooled: Array) -> tuple[Array, ...]:
+        """The context of what `look` gave: gains and shifts of both layers, and what a glimpse can read of each place.
+
+        Most of a map is the same in every layout; the mean over layouts is taken off, or it would drown what differs.
+        """
+        shape, w = self.shape, self.weights
+        pooled = _silu((pooled - w["pool.mean"]) / w["pool.scale"])
         films = [(pooled @ w[f"{name}.weight"] + w[f"{name}.bias"])[:, None] for name in ("film1", "film2")]
         glimpsed = (x @ w["read.weight"] + w["read.bias"]).reshape(len(x), shape.places, shape.glimpse)
         return (*films, glimpsed)

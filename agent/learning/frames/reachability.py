@@ -32,7 +32,9 @@ from objective_agent.learning.frames.latents import Latents
 from objective_agent.types import InputError
 
 GAINS = {"film1.weight": 0.6, "film2.weight": 0.6, "place.weight": 0.6}
-BUFFERS = ("mean", "scale", "map.mean", "map.scale")
+BUFFERS = ("mean", "scale", "map.mean", "map.scale", "pool.mean", "pool.scale")
+MOMENTUM = 0.05
+"""Of the running mean and width of pooled maps."""
 
 
 class FrameReachabilityConfig(Strict):
@@ -79,6 +81,7 @@ class FrameReachabilityNetwork(nn.Module):
             else:
                 self.register_parameter(name.replace(".", "_"), nn.Parameter(value))
         self.multiplier = nn.Parameter(torch.tensor(2.0))
+        self.register_buffer("seen_maps", torch.tensor(0.0))
 
     def arrays(self) -> dict[str, Tensor]:
         return {name: getattr(self, name.replace(".", "_")) for name in self.shape.shapes()}
@@ -100,7 +103,7 @@ class FrameReachabilityNetwork(nn.Module):
         """
         metric = self.quasimetric()
         counts = [moments.shape[1], successors.shape[1], goals.shape[1]]
-        embedded = metric.embed(torch.cat([moments, successors, goals], 1), metric.context(places))
+        embedded = metric.embed(torch.cat([moments, successors, goals], 1), self._context(metric, places))
         here, after, there = embedded.split(counts, 1)
         self.step_length = metric.distance(here, after)
         self.violation = functional.relu(self.step_length - 1).square().mean()
@@ -110,6 +113,18 @@ class FrameReachabilityNetwork(nn.Module):
             "push": functional.softplus(config.far - far, beta=1 / config.softness).mean(),
             "constraint": config.pressure * functional.softplus(self.multiplier.detach()) * (self.violation - config.slack**2),
         }
+
+    def _context(self, metric: FrameQuasimetric, places: Tensor | None) -> tuple | None:
+        """The maps' context; on the way the running mean and width of pooled maps follow those of this batch."""
+        if places is None:
+            return metric.context(None)
+        features, pooled = metric.look(places)
+        with torch.no_grad():
+            momentum = max(MOMENTUM, 1 / (1 + float(self.seen_maps)))
+            self.seen_maps += 1
+            self.pool_mean.lerp_(pooled.detach().mean(0), momentum)
+            self.pool_scale.lerp_(pooled.detach().std(0, correction=0).clamp(min=1e-2), momentum)
+        return metric.modulation(features, pooled)
 
     def climb(self, ascent: torch.optim.Optimizer, config: FrameReachabilityConfig) -> None:
         """The multiplier's step: up where steps are longer than one step, down where there is room."""
