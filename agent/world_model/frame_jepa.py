@@ -125,7 +125,7 @@ class FrameJepa(FrameWorldModel):
         self.shape = validate(FramePredictorShape, settings, where)
         self.network = build_predictor(self.shape)
         weights.load_into(self.network, arrays, where)
-        self.network.to(config.device).eval()
+        self.network.to(config.device).eval().requires_grad_(False)
         self.representation_model = str(card["sha256"].get("encoder"))
         self._device = config.device
 
@@ -133,5 +133,5 @@ class FrameJepa(FrameWorldModel):
         return torch.as_tensor(values, dtype=torch.float32, device=self._device)
 
     def _imagine(self, history: Tensor, past: Tensor, actions: Tensor, futures: int) -> Tensor:
-        with torch.inference_mode():
+        with torch.set_grad_enabled(torch.is_grad_enabled() and actions.requires_grad):
             return self.network.rollout(history, past, actions, futures)
