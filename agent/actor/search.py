@@ -27,7 +27,7 @@ from objective_agent.config import RobotParameters, Strict
 from objective_agent.types import Plan, Problem
 
 MEMORY = 0.95
-"""A slow iteration counts this much less with every later one."""
+"""A slow iteration counts this much less with every later one, and with every decision."""
 
 UNKNOWN = 4.0
 """So many times longer is a kind of iteration taken to be that was never timed."""
@@ -97,6 +97,7 @@ class Search(ABC):
         """The best feasible plan found by `deadline` (time.perf_counter() seconds), or the braking plan."""
         started = time.perf_counter()
         config = self.config
+        self._pace = {kind: MEMORY * seconds for kind, seconds in self._pace.items()}
         with ExitStack() as modes:
             if self.differentiates:
                 modes.enter_context(torch.inference_mode(False))
