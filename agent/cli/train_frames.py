@@ -32,6 +32,37 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def train_head(args: argparse.Namespace) -> int:
+    """`--head reachability` for a finished model of images: a new head, on data of its task; encoder and predictor stay."""
+    import torch
+
+    from objective_agent import weights
+    from objective_agent.cli.train_head import line, load_settings, progress
+    from objective_agent.config import PluginSpec, RobotParameters, validate
+    from objective_agent.learning.frames.dataset import FrameData
+    from objective_agent.learning.frames.reachability import FrameReachabilityConfig
+    from objective_agent.learning.frames.reachability_part import add_reachability
+    from objective_agent.plugins import create
+
+    if args.head != "reachability":
+        raise InputError(f"--head {args.head}: a model of images has none; it has reachability")
+    torch.set_num_threads(args.threads)
+    data, folder = FrameData.open(args.data[0]), weights.find_model(args.model)
+    card = weights.read_card(folder, kind=weights.FRAMES)
+    if card.get("task") != data.task:
+        raise InputError(f"{folder}: is a model of {card.get('task')}, the data are of {data.task}; give data of its own task")
+    settings = {**card["configuration"].get("reachability", {}), **load_settings(args.config)}
+    settings |= {name: value for name, value in (("minutes", args.minutes), ("steps", args.steps)) if value is not None}
+    config = validate(FrameReachabilityConfig, settings, str(args.config or folder))
+    encoder = create("encoder", PluginSpec(plugin="frame_jepa", model=str(folder)), RobotParameters()).network
+    with progress() as report:
+        about = add_reachability(
+            folder, encoder, data, config, args.seed, lambda at: report("training", at.share, line(at.losses))
+        )
+    _show_gate(about["gate"])
+    return 0
+
+
 def load_config(path: Path | None, task: str, minutes: float | None, steps: int | None):
     """The FrameTrainingConfig of a file, by default config/train_TASK.yaml; its length replaced by the command line's."""
     from objective_agent import resources
@@ -69,7 +100,11 @@ def show(card: dict, out: Path) -> None:
     print(f"{out}: {card['task']}, {training['steps']} steps in {training['minutes']} min; held out:")
     print(f"  probe R2 {', '.join(f'{value:.4f}' for value in metrics['probe_r2'])}; position error {steps} steps")
     print(f"  rank {metrics['rank']:.1f}, std {metrics['std']:.3f}, inverse dynamics at {metrics['inverse']:.1%} of a guess")
-    gate = card.get("reachability", {}).get("gate")
+    if "reachability" in card:
+        _show_gate(card["reachability"].get("gate"))
+
+
+def _show_gate(gate: dict | None) -> None:
     if gate:
         print(
             f"  reachability: Spearman {_said(gate['spearman'])} (L2 {_said(gate['l2'])}) on {gate['pairs']} pairs, "

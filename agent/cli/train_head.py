@@ -33,6 +33,7 @@ def main(args: argparse.Namespace) -> int:
     from objective_agent.cli.train import load_robot, open_data
     from objective_agent.config import validate
     from objective_agent.learning import heads
+    from objective_agent.learning.frames.dataset import is_frames
     from objective_agent.learning.moments import collect, episodes_of
     from objective_agent.learning.reachability import ReachabilityConfig, train
 
@@ -40,6 +41,10 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(f"--head {args.head} needs --model DIR: the finished model that it is trained for")
     if args.resume or args.out is not None:
         raise InputError(f"--head {args.head} takes neither --resume nor --out: it takes minutes, and is written into --model")
+    if len(args.data) == 1 and is_frames(args.data[0]):
+        from objective_agent.cli import train_frames
+
+        return train_frames.train_head(args)
     torch.set_num_threads(args.threads)
     if args.head == "memory":
         return calibrate_memory(args)

@@ -73,6 +73,18 @@ def test_the_trained_model_is_what_the_plugins_load(data, config, tmp_path):
     assert found.representations.shape == (1, 3, 1, 4, 1, 16)
 
 
+def test_a_finished_model_gets_a_new_reachability(data, config, tmp_path, capsys):
+    out = tmp_path / "model"
+    assert train(data, config, out, "--steps", "6") == 0
+    before = yaml.safe_load((out / "card.yaml").read_text())
+    head = ["train", "--head", "reachability", "--model", str(out), "--data", str(data), "--steps", "3", "--threads", "1"]
+    assert main(head) == 0 and "reachability: Spearman" in capsys.readouterr().out
+    after = yaml.safe_load((out / "card.yaml").read_text())
+    assert after["sha256"]["encoder"] == before["sha256"]["encoder"] == after["reachability"]["encoder"]
+    assert after["sha256"]["reachability"] != before["sha256"]["reachability"] and after["reachability"]["steps"] == 3
+    assert main([*head[:2], "memory", *head[3:]]) == 2 and "has none" in capsys.readouterr().err
+
+
 def test_going_on_needs_something_to_go_on_from(data, config, tmp_path, capsys):
     assert train(data, config, tmp_path / "model", "--steps", "9", "--resume") == 2
     assert "no checkpoint to go on from" in capsys.readouterr().err

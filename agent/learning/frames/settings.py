@@ -61,6 +61,6 @@ class FrameTrainingConfig(ScheduleConfig):
 
     @model_validator(mode="after")
     def _something_learns(self):
-        if self.encoder.kind != "frozen" and not self.shares.represent:
-            raise ValueError("shares.represent must be above 0: nothing else makes representations")
+        if not self.shares.represent:
+            raise ValueError("shares.represent must be above 0: nothing else makes representations and their predictor")
         return self
