@@ -248,6 +248,24 @@ def test_the_pusher_touches_moves_and_turns_the_block_and_keeps_it_in_the_field(
     assert (spread[:2] > 0.15).all() and (spread[2:4] > 0.1).all() and (spread[4:] > 0.4).all()
 
 
+def test_a_step_of_push_t_is_five_of_gym_pushts():
+    environment = make("push_t")
+    from gym_pusht.envs import PushTEnv
+
+    environment.place(np.array([0.55, 0.3, 0.5, 0.4, 1, 0]), 0)
+    theirs = PushTEnv()
+    theirs.reset(seed=0)
+    theirs.block.angle, theirs.block.position, theirs.agent.position = 0.0, (256, 0.4 * 512), (0.55 * 512, 0.3 * 512)
+    for action in np.array([[0.3, 0.9], [-0.5, 0.7], [0.1, 1.0], [1, -1]]):
+        theirs.agent.velocity = 0, 0
+        target = np.array(theirs.agent.position) + 64 * action
+        for _ in range(5):
+            observation, *_ = theirs.step(target)
+        environment.advance(action)
+        np.testing.assert_allclose(environment.read_state()[:4] * 512, observation[:4], atol=1e-3)
+    assert abs(theirs.block.angle) > 0.05 and observation[3] > 0.45 * 512, "they never touched"
+
+
 def test_a_push_moves_the_block_the_way_it_is_pushed():
     environment = make("push_t")
     environment.place(np.array([0.5, 0.3, 0.5, 0.4, 1, 0]), 0)  # above the bar's middle
