@@ -18,7 +18,8 @@ from objective_agent.types import ConfigurationError, InputError
 HELP = "pictures of predicted futures beside what happened"
 EXAMPLE = """objective-agent imagine --model models/apartment --data drive.mcap --out imagined
          objective-agent imagine --data drive.mcap --episode 3 --at 12.4 --actions forward,left,right,stop
-         objective-agent imagine --data data/apartment --train-decoder"""
+         objective-agent imagine --data data/apartment --train-decoder
+         objective-agent imagine --model models/two_room --expectation --json expectation.json"""
 
 SENSES = ("all", "lidar", "camera")
 WORDS = {
@@ -35,7 +36,7 @@ WORDS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="models/apartment", metavar="DIR", help="trained model (default: models/apartment)")
-    parser.add_argument("--data", nargs="+", required=True, metavar="BAG|DIR", help="MCAP bags, or a data set's folder")
+    parser.add_argument("--data", nargs="+", metavar="BAG|DIR", help="MCAP bags, or a data set's folder")
     parser.add_argument("--out", type=Path, default=Path("imagined"), metavar="DIR", help="for pictures (default: imagined)")
     parser.add_argument("--episode", type=int, metavar="N", help="moments of this episode only, counted from 0")
     parser.add_argument("--at", type=float, nargs="+", metavar="S", help="with --episode: moments at these seconds of it")
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps", type=arguments.count, default=10, metavar="H", help="steps of 0.2 s to imagine (default: 10)"
     )
     parser.add_argument(
-        "--count", type=arguments.count, default=6, metavar="N", help="how many moments, spread out (default: 6)"
+        "--count", type=arguments.count, metavar="N", help="how many moments, spread out (default: 6), or pairs of clips (200)"
     )
     parser.add_argument("--senses", choices=SENSES, default="all", help="what the robot may see (default: all)")
     words = f"imagine these instead, side by side; of {', '.join(WORDS)}, V:W (m/s:rad/s), and A+B for one after the other"
@@ -53,19 +54,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the errors per step here")
     decoder = "train the decoder that draws what is imagined, and write it into the model's folder"
     parser.add_argument("--train-decoder", action="store_true", help=decoder)
+    expectation = "a model of images: does what can't happen surprise it more than what can? Pairs of clips of its own task"
+    parser.add_argument("--expectation", action="store_true", help=expectation)
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--minutes", type=arguments.positive, default=2.0, metavar="M", help="of training the decoder (default: 2)"
     )
     length.add_argument("--batches", type=arguments.count, metavar="N", help="of training the decoder: repeatable")
-    parser.add_argument("--seed", type=arguments.seed, default=0, metavar="S", help="of training the decoder (default: 0)")
+    parser.add_argument(
+        "--seed", type=arguments.seed, default=0, metavar="S", help="of training the decoder, or of the clips (default: 0)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     import torch
 
+    from objective_agent.cli import imagine_expectation
     from objective_agent.learning.imagination import Imagination
 
+    if args.expectation:
+        return imagine_expectation.run(args, progress)
+    if not args.data:
+        raise InputError("--data: which moments? give MCAP bags or a data set's folder, or --expectation for a model of images")
     if args.at is not None and args.episode is None:
         raise InputError("--at: seconds of which episode? give --episode too")
     torch.set_num_threads(1)
@@ -103,7 +113,7 @@ def imagine(args: argparse.Namespace, model, data) -> int:
     if args.senses == "lidar" and not np.asarray(data.columns["has_scan"]).any():
         raise InputError(f"{data.path}: holds no scans; leave out --senses lidar")
     actions = parse_actions(args.actions, args.steps, model.nominal) if args.actions else {}
-    rows = choose(data, args.steps, args.count, args.episode, args.at, held_out=model.trained_on(data))
+    rows = choose(data, args.steps, args.count or 6, args.episode, args.at, held_out=model.trained_on(data))
     find_decoder(model, needed=not args.no_pictures)
     moments, pictures = [], []
     if not args.no_pictures:
