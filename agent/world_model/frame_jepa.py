@@ -56,8 +56,10 @@ class FrameWorldModel:
         return torch.as_tensor(values, dtype=torch.float32)
 
     def rollout(self, state: WorldState, actions: Array, futures: int = 1, dt: float = 1.0) -> Trajectory:
-        """Imagines `actions` [B, N, H, A] in `futures` futures.  InputError for shapes that are not the model's;
-        ConfigurationError for another `dt`, or more futures than it has."""
+        """Imagines `actions` [B, N, H, A] in `futures` futures.  Gradients are kept where `actions` asks for them.
+
+        InputError for shapes that are not the model's; ConfigurationError for another `dt`, or more futures than it has.
+        """
         if abs(dt - self.dt) > 1e-6:
             raise ConfigurationError(f"actor.dt = {dt} s: the learned world model steps by {self.dt:g} s; set dt to that")
         if futures < 1 or (futures > self.shape.heads and not self.shape.latent):

@@ -38,6 +38,8 @@ class FrameOnnx(FrameWorldModel):
         self._again = f"objective-agent export --model {folder}"
 
     def _imagine(self, history: Tensor, past: Tensor, actions: Tensor, futures: int) -> Tensor:
+        if torch.is_grad_enabled() and actions.requires_grad:
+            raise ConfigurationError("world model frame_onnx: has no gradients; use frame_jepa, or an optimizer that samples")
         horizon = actions.shape[2]
         if horizon > self.horizon or futures > self.futures:
             raise ConfigurationError(

@@ -26,6 +26,15 @@ KINDS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small matrices on several threads of a busy machine spend their time waiting for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def network(name: str, **more) -> FramePredictor:
     torch.manual_seed(0)
     return build_predictor(FramePredictorShape(features=12, hidden=24, actions=2, **{**KINDS[name], **more}))
@@ -240,6 +249,26 @@ def test_the_plugin_imagines_what_its_network_says_and_keeps_the_scene(tmp_path)
     with torch.no_grad():
         expected = model.network.rollout(history, torch.from_numpy(begin.sent[:, -1:]), torch.from_numpy(actions), 2)
     torch.testing.assert_close(found.representations, expected)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "place", "transformer"])
+def test_the_plugin_can_be_differentiated_by_actions(tmp_path, kind):
+    encoder = {"kind": "cnn_map" if kind == "place" else "cnn", "features": 16, "width": 8}
+    model = made(write_frame_model(tmp_path / "model", encoder, {"kind": kind}))
+    actions = (torch.rand(1, 2, 3, 2, generator=torch.Generator().manual_seed(0)) - 0.5).requires_grad_()
+
+    def energy(actions):
+        return model.rollout(begin, actions).representations[:, 0].square().sum()
+
+    begin = state(model, batch=1)
+    (slope,) = torch.autograd.grad(energy(actions), actions)
+    assert not slope[:, 1].any()  # the other candidate is another plan
+    nudge, length = torch.zeros_like(slope), 1e-2
+    nudge[0, 0, 1, 0] = length
+    with torch.no_grad():
+        difference = (energy(actions + nudge) - energy(actions - nudge)) / (2 * length)
+    torch.testing.assert_close(slope[0, 0, 1, 0], difference, rtol=0.02, atol=2e-3)
+    assert not model.rollout(begin, actions.detach()).representations.requires_grad
 
 
 def test_advancing_under_the_actions_already_sent_is_a_rollout_of_them(tmp_path):

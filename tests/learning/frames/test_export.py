@@ -94,6 +94,8 @@ def test_a_plan_longer_than_the_graph_is_refused_with_the_mend(tmp_path):
     state = begun(encoder, model)
     with pytest.raises(ConfigurationError, match=r"--horizon 3 --futures 2"):
         model.rollout(state, np.zeros((2, 4, 3, 2), np.float32), 2)
+    with pytest.raises(ConfigurationError, match="no gradients"):
+        model.rollout(state, torch.zeros(2, 4, 2, 2, requires_grad=True))
 
 
 def test_graphs_of_other_weights_and_damaged_ones_are_never_run(tmp_path):
