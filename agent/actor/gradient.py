@@ -57,6 +57,7 @@ class DescendingCloud(Cloud):
 
 class Gradient(CEM):
     differentiates = True
+    unknown = 4.0
 
     class Config(CEM.Config):
         iterations: int = Field(30, ge=1, le=1000, description="most iterations per decision")
@@ -69,7 +70,7 @@ class Gradient(CEM):
         tightening: float = Field(0.002, ge=0, le=1, description="margin aimed at, so that rounding keeps to the right side")
 
     def kind(self, iteration: int) -> str:
-        return "sampling" if iteration < self.config.rounds else "gradient"
+        return super().kind(iteration) if iteration < self.config.rounds else "gradient"
 
     def may_settle(self, progress: DescendingCloud, iteration: int) -> bool:
         """Not while the points still get on: they may be on their way to where they are allowed."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from objective_agent.actor.evaluation import Evaluation, evaluate
 from objective_agent.actor.noise import Kind, shaping
 from objective_agent.actor.proposals import bang_bang, extremes, library, towards, within_limits
-from objective_agent.actor.search import Progress, Search, SearchConfig, with_known
+from objective_agent.actor.search import LEAST, Progress, Search, SearchConfig, with_known
 from objective_agent.config import RobotParameters
 from objective_agent.types import Problem
 
@@ -95,6 +95,8 @@ class SamplingOptimizer(Search):
     def _cloud(self, problem: Problem, cloud: Cloud, iteration: int) -> Tensor:
         """[B, n, H, A]: noise around the mean (which itself comes first), and at first the proposals."""
         mean, horizon, count = cloud.mean, problem.horizon, self.count(iteration)
+        room = 1.0 if iteration else max(self.room, LEAST)
+        count = max(4, round(room * count))
         white = torch.randn((count - 1, horizon, mean.shape[-1]), generator=self._generator)
         smooth = torch.matmul(self._shape(horizon, problem.dt), white)
         widths = torch.linspace(1.0, self.narrowest, count - 1)[:, None, None]
@@ -109,7 +111,7 @@ class SamplingOptimizer(Search):
             if problem.proposals is not None:
                 new.append(problem.proposals)
             if self.config.use_library and mean.shape[-1] == 2:
-                new.append(self._library(problem).expand(problem.state.batch, -1, -1, -1))
+                new.append(self._library(problem)[:: round(1 / room)].expand(problem.state.batch, -1, -1, -1))
                 if problem.goal.position is not None:
                     pose, goal, bounds = problem.state.pose, problem.goal.position, (problem.action_low, problem.action_high)
                     new.append(towards(pose, goal, horizon, problem.dt, *bounds, problem.rate_limit))

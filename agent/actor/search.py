@@ -5,8 +5,8 @@ before all others.  Which new ones (`look`) and what is learned from them (`lear
 
 The search is anytime: before each iteration it compares the time left with what an iteration takes (the slowest lately, so that
 a busy machine makes it careful), it stops early once the best energy no longer falls, and it always answers.  The first
-iteration is always done, whatever the deadline.  With nothing feasible the answer is the braking plan (zero commands), with
-the margins that braking really has.
+iteration is always done, whatever the deadline, with fewer candidates where there is too little time for all.  With nothing
+feasible the answer is the braking plan (zero commands), with the margins that braking really has.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from objective_agent.types import Plan, Problem
 MEMORY = 0.95
 """A slow iteration counts this much less with every later one, and with every decision."""
 
-UNKNOWN = 4.0
-"""So many times longer is a kind of iteration taken to be that was never timed."""
+LEAST = 0.1
+"""The least share of its candidates that the first iteration is done with."""
 
 
 class SearchConfig(Strict):
@@ -64,11 +64,15 @@ class Search(ABC):
     Config = SearchConfig
     differentiates = False
     """Whether it takes gradients through the world model and the cost."""
+    unknown = 1.0
+    """An iteration of a kind that was never timed may take this many times as long as the one before it."""
 
     def __init__(self, config: SearchConfig, robot: RobotParameters):
         self.config = config
         self._pace: dict[str, float] = {}
         self._ending = 0.0
+        self.room = 1.0
+        """The share of the first iteration for which there is time."""
 
     def reset(self, seed: int | None = None) -> None:
         self._pace, self._ending = {}, 0.0
@@ -87,7 +91,7 @@ class Search(ABC):
 
     def kind(self, iteration: int) -> str:
         """Iterations of one kind take the same time."""
-        return ""
+        return "later" if iteration else "first"
 
     def may_settle(self, progress: Progress, iteration: int) -> bool:
         """Whether the search may count as converged here, should its best energy have stopped falling."""
@@ -98,6 +102,8 @@ class Search(ABC):
         started = time.perf_counter()
         config = self.config
         self._pace = {kind: MEMORY * seconds for kind, seconds in self._pace.items()}
+        first = self._pace.get(self.kind(0), 0.0)
+        self.room = min(1.0, max(0.0, deadline - started - self._ending) / first) if first else 1.0
         with ExitStack() as modes:
             if self.differentiates:
                 modes.enter_context(torch.inference_mode(False))
@@ -121,7 +127,7 @@ class Search(ABC):
                     stop_reason = "converged"
                     break
                 now = time.perf_counter()
-                self._time(self.kind(iteration), now - begun)
+                self._time(self.kind(iteration), (now - begun) / (1.0 if iteration else max(self.room, LEAST)))
                 last = config.iterations if bool(feasible.all()) else config.iterations + config.rescue
                 if iteration + 1 >= last:
                     stop_reason = "iterations"
@@ -144,7 +150,7 @@ class Search(ABC):
 
     def _expected(self, iteration: int) -> float:
         """Seconds that the iteration after this one may take."""
-        return self._pace.get(self.kind(iteration + 1), UNKNOWN * self._pace[self.kind(iteration)])
+        return self._pace.get(self.kind(iteration + 1), self.unknown * self._pace[self.kind(iteration)])
 
     def _settled(self, before: Tensor, now: Tensor, feasible: Tensor) -> bool:
         """Whether no problem's best energy fell any more; a problem without a feasible plan is worth all the time there is."""

@@ -281,3 +281,12 @@ def test_it_answers_soon_after_a_deadline_that_is_already_over(name):
 def test_a_bad_problem_is_refused_by_gradients_too():
     with pytest.raises(InputError, match="last_action"):
         Gradient(Gradient.Config(), RobotParameters()).solve(replace(reach(), last_action=np.zeros((2, 2))), FOREVER)
+
+
+def test_the_first_iteration_is_done_with_fewer_candidates_where_there_is_too_little_time():
+    made, problem = optimizer("cem", samples=4000, iterations=1), decision("doorway").problem
+    whole = made.solve(problem, FOREVER)
+    hurried = made.solve(problem, time.perf_counter() + 0.3 * whole.seconds)
+    assert hurried.evaluations < 0.7 * whole.evaluations
+    assert hurried.feasible.all()
+    assert made.solve(problem, FOREVER).evaluations == whole.evaluations
