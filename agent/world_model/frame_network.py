@@ -41,6 +41,7 @@ class FramePredictorShape(Strict):
     hidden: int = Field(256, ge=8, le=4096)
     depth: int = Field(3, ge=1, le=32, description="blocks (transformer)")
     attention_heads: int = Field(4, ge=1, le=32, description="attention heads (transformer)")
+    ahead: bool = Field(False, description="read the scene where the action leads, too (place)")
     dt: float = Field(1.0, gt=0, description="seconds of one step")
 
 

@@ -9,7 +9,9 @@ hides them.  This one knows where on the scene's map the agent is, and reads the
     hidden = hidden * (1 + gain) + shift             from the pooled map: feature-wise modulation (FiLM, Perez et al. 2018)
 
 `where` may be learned with the rest, but that takes long: begin from positions of what moves, seen in the pictures themselves
-(`set_where`).
+(`set_where`).  With `ahead` the map is also read at where + linear(u), where the action would lead.  On a toy (walls across the
+way, 800 steps, 2 seeds) .21 instead of .30 of the blocked steps went through, free steps were a third less exact, and a step of
+training took half as long again: an option, not the default.
 """
 
 from __future__ import annotations
@@ -81,6 +83,11 @@ class Place(Member):
             nn.Linear(shape.history * (shape.actions + shape.latent), h, bias=False),
         )
         self.seen = nn.Linear(9 * VALUES, h, bias=False)
+        self.gaze = self.seen_ahead = None
+        if shape.ahead:
+            self.gaze = nn.Linear(shape.actions + shape.latent, 2, bias=False)
+            nn.init.normal_(self.gaze.weight, std=0.02)
+            self.seen_ahead = nn.Linear(9 * VALUES, h, bias=False)
         self.norm = nn.LayerNorm(h)
         self.inner, self.inner_norm = nn.Linear(h, h), nn.LayerNorm(h)
         self.out = nn.Linear(h, d)
@@ -100,7 +107,10 @@ class Place(Member):
         values, (gain, shift, inner_gain, inner_shift), window = carry
         states, actions = window.inputs(state, action)
         newest = state[:, :, 0]
-        hidden = self.state(states[:, :, 0]) + self.action(actions) + self.seen(self.glimpse.read(values, self.where(newest)))
+        where = self.where(newest)
+        hidden = self.state(states[:, :, 0]) + self.action(actions) + self.seen(self.glimpse.read(values, where))
+        if self.gaze is not None:
+            hidden = hidden + self.seen_ahead(self.glimpse.read(values, where + self.gaze(action)))
         hidden = functional.silu(torch.addcmul(shift, self.norm(hidden), 1 + gain))
         hidden = functional.silu(torch.addcmul(inner_shift, self.inner_norm(self.inner(hidden)), 1 + inner_gain))
         following = (newest + self.out(hidden))[:, :, None]

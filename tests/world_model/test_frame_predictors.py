@@ -20,6 +20,7 @@ KINDS = {
     "transformer_tokens": {"kind": "transformer", "history": 3, "depth": 2, "tokens": 4, "dynamic": 4},
     "transformer_scene": {"kind": "transformer", "history": 2, "depth": 2, "tokens": 5},
     "place": {"kind": "place", "tokens": 17},
+    "place_ahead": {"kind": "place", "tokens": 17, "ahead": True},
     "place_history": {"kind": "place", "tokens": 17, "history": 3},
     "ensemble": {"kind": "mlp", "heads": 3, "history": 2},
     "latent": {"kind": "gru", "latent": 4, "heads": 2, "history": 2},
