@@ -6,8 +6,8 @@ import functools
 
 import pytest
 import torch
-from disc_world import Trained, collect
 
+from benchmarks.pushed_disc import Trained, collect
 from objective_agent.learning.frames import auxiliary, masking
 from objective_agent.learning.frames.collapse import Health
 from objective_agent.learning.frames.regularizers import centred, encode_clips, make_regularizer
