@@ -3,10 +3,11 @@
 Every iteration imagines a batch of candidates: the braking plan, the best plan so far, and new ones.  Feasible candidates rank
 before all others.  Which new ones (`look`) and what is learned from them (`learn`) is all in which the optimizers differ.
 
-The search is anytime: before each iteration it compares the time left with what an iteration takes (the slowest lately, so that
-a busy machine makes it careful), it stops early once the best energy no longer falls, and it always answers.  The first
-iteration is always done, whatever the deadline, with fewer candidates where there is too little time for all.  With nothing
-feasible the answer is the braking plan (zero commands), with the margins that braking really has.
+The search is anytime: before each iteration it compares the time left with what an iteration takes (the slowest lately, and the
+longest that it had to wait for a processor, so that a busy machine makes it careful), it stops early once the best energy no
+longer falls, and it always answers.  The first iteration is always done, whatever the deadline, with fewer candidates where
+there is too little time for all.  With nothing feasible the answer is the braking plan (zero commands), with the margins that
+braking really has.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ from objective_agent.types import Plan, Problem
 
 MEMORY = 0.95
 """A slow iteration counts this much less with every later one, and with every decision."""
+
+LONG_MEMORY = 0.995
+"""The same for the time in which it waited for a processor: rare, but what makes an answer late."""
+
+RESERVE = 0.5
+"""At most this share of a decision's time is kept back for that."""
 
 LEAST = 0.1
 """The least share of its candidates that the first iteration is done with."""
@@ -70,12 +77,12 @@ class Search(ABC):
     def __init__(self, config: SearchConfig, robot: RobotParameters):
         self.config = config
         self._pace: dict[str, float] = {}
-        self._ending = 0.0
+        self._ending, self._stall = 0.0, 0.0
         self.room = 1.0
         """The share of the first iteration for which there is time."""
 
     def reset(self, seed: int | None = None) -> None:
-        self._pace, self._ending = {}, 0.0
+        self._pace, self._ending, self._stall = {}, 0.0, 0.0
 
     @abstractmethod
     def begin(self, problem: Problem) -> Progress:
@@ -99,11 +106,13 @@ class Search(ABC):
 
     def solve(self, problem: Problem, deadline: float) -> Plan:
         """The best feasible plan found by `deadline` (time.perf_counter() seconds), or the braking plan."""
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.thread_time()
         config = self.config
         self._pace = {kind: MEMORY * seconds for kind, seconds in self._pace.items()}
         first = self._pace.get(self.kind(0), 0.0)
-        self.room = min(1.0, max(0.0, deadline - started - self._ending) / first) if first else 1.0
+        reserve = self._ending + min(self._stall, RESERVE * max(0.0, deadline - started))
+        self.room = min(1.0, max(0.0, deadline - started - reserve) / first) if first else 1.0
+        begun = started
         with ExitStack() as modes:
             if self.differentiates:
                 modes.enter_context(torch.inference_mode(False))
@@ -114,7 +123,6 @@ class Search(ABC):
             progress = self.begin(problem)
             incumbent, least, calm, evaluations, pool = progress.start[:, None], None, 0, 0, Pool(config.modes, config.apart)
             for iteration in range(config.iterations + config.rescue):
-                begun = time.perf_counter()
                 actions, evaluation = self.look(problem, progress, incumbent, iteration)
                 evaluations += actions.shape[0] * actions.shape[1]
                 best, index = evaluation.score().min(1)
@@ -126,13 +134,14 @@ class Search(ABC):
                 if calm >= config.patience:
                     stop_reason = "converged"
                     break
-                now = time.perf_counter()
-                self._time(self.kind(iteration), (now - begun) / (1.0 if iteration else max(self.room, LEAST)))
+                now, done = time.perf_counter(), time.thread_time()
+                self._time(iteration, now - begun, done - worked)
+                begun, worked = now, done
                 last = config.iterations if bool(feasible.all()) else config.iterations + config.rescue
                 if iteration + 1 >= last:
                     stop_reason = "iterations"
                     break
-                if now + self._expected(iteration) + self._ending > deadline:
+                if now + self._expected(iteration, deadline - started) > deadline:
                     stop_reason = "deadline"
                     break
                 if iteration == 0:
@@ -145,12 +154,15 @@ class Search(ABC):
         self._ending = max(now - ending, MEMORY * self._ending)
         return replace(plan, seconds=now - started)
 
-    def _time(self, kind: str, seconds: float) -> None:
-        self._pace[kind] = max(seconds, MEMORY * self._pace.get(kind, 0.0))
+    def _time(self, iteration: int, passed: float, worked: float) -> None:
+        kind, whole = self.kind(iteration), worked / (1.0 if iteration else max(self.room, LEAST))
+        self._pace[kind] = max(whole, MEMORY * self._pace.get(kind, 0.0))
+        self._stall = max(passed - worked, LONG_MEMORY * self._stall)
 
-    def _expected(self, iteration: int) -> float:
-        """Seconds that the iteration after this one may take."""
-        return self._pace.get(self.kind(iteration + 1), self.unknown * self._pace[self.kind(iteration)])
+    def _expected(self, iteration: int, budget: float) -> float:
+        """Seconds that the iteration after this one and the answer may take, of a decision's `budget`."""
+        worked = self._pace.get(self.kind(iteration + 1), self.unknown * self._pace[self.kind(iteration)])
+        return worked + self._ending + min(self._stall, RESERVE * max(0.0, budget))
 
     def _settled(self, before: Tensor, now: Tensor, feasible: Tensor) -> bool:
         """Whether no problem's best energy fell any more; a problem without a feasible plan is worth all the time there is."""

@@ -127,7 +127,7 @@ class TestDeadline:
     @pytest.fixture
     def slow(self, monkeypatch):
         clock = SimpleNamespace(now=100.0)
-        monkeypatch.setattr(search, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+        monkeypatch.setattr(search, "time", SimpleNamespace(perf_counter=lambda: clock.now, thread_time=lambda: clock.now))
 
         def second():
             clock.now += 1.0
