@@ -128,10 +128,18 @@ class FrameReachabilityNetwork(nn.Module):
 
     def climb(self, ascent: torch.optim.Optimizer, config: FrameReachabilityConfig) -> None:
         """The multiplier's step: up where steps are longer than one step, down where there is room."""
-        gain = functional.softplus(self.multiplier) * (self.violation.detach() - config.slack**2)
         ascent.zero_grad(set_to_none=True)
-        (-gain).backward()
+        self.ascent_loss(config).backward()
         ascent.step()
+
+    def ascent_loss(self, config: FrameReachabilityConfig) -> Tensor:
+        """What the multiplier descends on: minus itself times how far the violation is above its slack, as a share, within 1.
+
+        Not the violation itself: it begins ten times as large as it ends, and an optimizer that remembers that would hardly let
+        the multiplier fall again; distances then stay pressed together for most of the training.
+        """
+        excess = (self.violation.detach() / config.slack**2 - 1).clamp(-1, 1)
+        return -self.multiplier * excess
 
 
 def pairwise(start: Tensor, end: Tensor, groups: int) -> Tensor:

@@ -16,7 +16,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from objective_agent.learning.frames import auxiliary
 from objective_agent.learning.frames.batches import Windows, images
@@ -132,8 +131,7 @@ class Frozen(Stage):
         """The quasimetric's losses; the last one makes its multiplier climb where all else descends."""
         network, config = self.model.reachability, self.config.reachability
         found = network.losses(moments, successors, goals, places, config)
-        excess = network.violation.detach() - config.slack**2
-        return {**found, "multiplier": -functional.softplus(network.multiplier) * excess}
+        return {**found, "multiplier": network.ascent_loss(config)}
 
 
 class Scene(Frozen):
