@@ -191,7 +191,7 @@ def test_a_bad_configuration_is_refused_and_the_old_one_kept(robot, ros, until):
 def test_an_unknown_plugin_makes_configure_fail_with_the_known_ones(ros):
     node = ros.add(Actor(**ros.overrides(optimizer__plugin="magic")))
     assert node.trigger_configure() == FAILURE
-    assert "'magic' is unknown; known: cem, mppi" in node.failure
+    assert "'magic' is unknown; known: augmented_lagrangian, cem, gradient" in node.failure
 
 
 def test_a_negative_weight_makes_configure_fail(ros):
