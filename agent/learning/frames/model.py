@@ -90,6 +90,17 @@ class FrameModel(nn.Module):
         elif stage == "scene":
             self.predictor.train()
 
+    def hold_where(self) -> None:
+        """The read-outs of the agent's place never learn from now on: fitted to what moves, they are as good as they can be.
+
+        Left to the gradient they drift by a cell of the map within some hundred steps, and what is read there is of no use.
+        """
+        held = [member.where for member in self.predictor.members if hasattr(member, "set_where")]
+        found = [parameter for part in held for parameter in part.parameters()]
+        if self.reachability is not None:
+            found += [parameter for name, parameter in self.reachability.named_parameters() if name.startswith("where_")]
+        self._learning -= {id(parameter) for parameter in found}
+
     def follow_up(self, share: float) -> None:
         """What the regularizer does after an optimizer step."""
         self.regularizer.update(self.encoder, share)

@@ -102,7 +102,6 @@ class Frozen(Stage):
         return self.config.reachability.clip
 
     def begin(self, fresh, latents: Latents | None = None):
-        super().begin(fresh)
         model, rows = self.model, choose(self.data, "train", self.data.rows, self.seed)
         self.index = np.full(self.data.rows, -1)
         self.index[rows] = np.arange(len(rows))
@@ -113,6 +112,9 @@ class Frozen(Stage):
                 maps = scenes(model.encoder, self.data, rows, latents.layout, len(latents.maps), self.seed)
             latents = replace(latents, maps=maps.clone())
         self.latents = latents
+        if latents.where is not None:
+            model.hold_where()
+        super().begin(fresh)
 
     def tokens(self, rows: np.ndarray) -> Tensor:
         """[..., dynamic, D] of training rows."""
