@@ -74,6 +74,7 @@ class FrameTrainer(TrainingLoop):
     def finish(self, about: dict[str, Any]) -> dict[str, Any]:
         """Measures on held-out layouts, writes encoder, predictor, reachability and card."""
         model, config, data = self.model, self.config, self.data
+        self._current()  # a run that was killed in here has no stage yet when it goes on
         model.eval()
         metrics = self._final_judge().figures(model, model.predictor)
         self._refuse_collapse(metrics)
