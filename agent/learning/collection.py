@@ -111,8 +111,7 @@ class Run:
         seed = int(random.integers(2**31))
         phase = PHASES[int(random.integers(len(PHASES)))]
         sensors = SensorParameters(camera=CameraParameters(rate=settings.camera_rate))
-        self.simulation = RobotSimulation(world, settings.robot, sensors, seed, slip=drawn, camera_phase=phase)
-        self.simulation.reset(start=start)
+        self.simulation = RobotSimulation(world, settings.robot, sensors, seed, slip=drawn, camera_phase=phase, start=start)
         self.driver = Explorer(settings.robot, [settings.seed, number, 1])
         self.info = {
             "episode": number,

@@ -39,6 +39,7 @@ class RobotSimulation:
     The first readings come one sensor period after the start.  Odometry starts at the true pose, so goals given in world
     coordinates are goals in odom.  `true_pose`, `in_contact`, `contacts`, `contacts_moving` (those that began while the wheels
     drove) and `people` are for scoring and drawing only.  `camera_phase`: the share of a period by which frames come later.
+    `start`: as in `reset`.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class RobotSimulation:
         simulation: SimulationParameters | None = None,
         slip: Slip = NONE,
         camera_phase: float = 0.0,
+        start: tuple[float, float, float] | None = None,
     ):
         self.world, self.robot = world, robot or RobotParameters()
         self.sensors, self.parameters = sensors or SensorParameters(), simulation or SimulationParameters()
@@ -71,7 +73,7 @@ class RobotSimulation:
         self._qvel = self._data.qvel[composed.dof : composed.dof + 3]
         self._qpos = self._data.qpos[composed.qpos : composed.qpos + 3]
         self._seed = seed
-        self.reset()
+        self.reset(start=start)
 
     def reset(self, seed: int | None = None, start: tuple[float, float, float] | None = None) -> None:
         """Back to time 0 at `start` (x, y, yaw), or at one of the world's starts drawn with `seed`.

@@ -176,3 +176,11 @@ def test_a_restless_person_bumps_into_a_robot_that_stands_and_turns_round():
     drive(simulation, 0.0, 0.0, 20.0)
     assert simulation.contacts > simulation.contacts_moving == 0
     assert np.hypot(*simulation.true_pose[:2]) < 0.05, "nobody pushes it about"
+
+
+def test_people_who_stand_on_all_of_the_homes_own_starts_hinder_no_episode_that_begins_elsewhere():
+    episode = make_task("apartment_people", 1, ROBOT).episode(196)
+    with pytest.raises(InputError, match="no start is free"):
+        RobotSimulation(episode.world, ROBOT, camera=False)
+    simulation = RobotSimulation(episode.world, ROBOT, camera=False, start=episode.start)
+    assert np.allclose(simulation.true_pose, episode.start, atol=1e-6)
