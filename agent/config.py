@@ -125,6 +125,11 @@ class ActorParameters(Strict):
     horizon: int = Field(15, ge=1, le=200, description="steps imagined")
     dt: Positive = Field(0.2, description="seconds per imagined step")
     futures: int = Field(1, ge=1, le=64, description="futures imagined per candidate")
+    risk: Literal["mean", "cvar"] = Field("mean", description="objectives count all futures (mean), or the costly ones (cvar)")
+    cvar: float = Field(0.25, gt=0, le=1, description="cvar: the share of the futures that counts, those that cost most")
+    guardrail_quantile: float = Field(
+        1.0, ge=0.5, le=1, description="share of the futures in which guardrails must hold; 1: all", json_schema_extra=READ_ONLY
+    )
     period: Positive = Field(0.05, description="time between decisions, s")
     deadline: Positive = Field(0.035, description="time the optimizer has for one decision, s; less than period")
     threads: int = Field(1, ge=1, le=64, description="torch threads", json_schema_extra=READ_ONLY)
@@ -165,6 +170,9 @@ class Task(Strict):
     weights: dict[str, NonNegative] = Field(default_factory=dict, max_length=64, description="objective weights for this task")
     speed_scale: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="share of the speed limits to use: tightens only")
     extra_margin: Annotated[float, Field(ge=0, le=2)] = Field(0.0, description="metres added to every guardrail: tightens only")
+    guardrail_quantile: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="share of the futures in which guardrails must hold, where the actor's is less: tightens only"
+    )
 
     @model_validator(mode="after")
     def _goal_has_a_position(self):

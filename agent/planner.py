@@ -175,6 +175,8 @@ class Planner:
             rate_limit=tensor([robot.max_acceleration, robot.max_turn_acceleration]),
             last_action=last,
             warm_start=self._warm_start(configuration, effect),
+            tail=actor.cvar if actor.risk == "cvar" else 1.0,
+            quantile=max(actor.guardrail_quantile, configuration.task.guardrail_quantile),
         )
 
     def _warm_start(self, configuration: Configuration, effect: float) -> torch.Tensor | None:

@@ -90,9 +90,9 @@ def errors(
 
 
 def cautious(configuration: Configuration, surprise: float) -> Configuration:
-    """`configuration`, slower by how far `surprise` is above the alarm level."""
+    """`configuration`, slower by how far `surprise` is above the alarm level, and no imagined future is excused any more."""
     if surprise <= 1.0:
         return configuration
     task = configuration.task
-    slower = task.model_copy(update={"speed_scale": task.speed_scale * max(SLOWEST, 1 / surprise)})
+    slower = task.model_copy(update={"speed_scale": task.speed_scale * max(SLOWEST, 1 / surprise), "guardrail_quantile": 1.0})
     return configuration.model_copy(update={"task": slower})

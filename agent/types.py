@@ -283,6 +283,10 @@ class Problem:
     warm_start: Array | None = None
     proposals: Array | None = None
     """[B, n, H, A] from a policy, put among the first candidates."""
+    tail: float = 1.0
+    """Objectives count the mean over this share of the futures, those that cost most (CVaR); 1: over all of them."""
+    quantile: float = 1.0
+    """Guardrails must hold in this share of the futures; 1: in all of them."""
 
 
 @dataclass(frozen=True)

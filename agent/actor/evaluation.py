@@ -3,6 +3,8 @@
     energy = sum_i weight_i * mean over futures and steps of energy_i        (the whole trajectory, never its end alone)
     violation = max over guardrails, futures and steps of (-margin)+         (the worst that may happen)
 
+or, where the problem says so, the mean over the costly futures alone, and the worst of a stated share of the futures (`risk`).
+
 A guardrail is no weight: a candidate is feasible or not, and the feasible ones rank before all others whatever their energy.  A
 number that is no number is never feasible.
 """
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from objective_agent.actor.risk import excused, tail_weights
 from objective_agent.types import Problem, Trajectory
 
 
@@ -22,7 +25,7 @@ from objective_agent.types import Problem, Trajectory
 class Evaluation:
     """`energy`, `violation` [B, N]; `energies` (weighted) and `margins` name -> [B, N]; the trajectory they belong to.
 
-    `margins_by_step` name -> [B, N, K, H]: the same margins before their minimum is taken.
+    `margins_by_step` name -> [B, N, K, H]: the same margins before their minimum is taken; +inf in futures that don't count.
     """
 
     energy: Tensor
@@ -51,16 +54,28 @@ def evaluate(problem: Problem, actions: Tensor) -> Evaluation:
     trajectory = problem.world_model.rollout(problem.state, actions, problem.futures, problem.dt)
     zeros = torch.zeros(actions.shape[:2], device=actions.device)
     energy, violation = zeros, zeros
-    energies, margins, by_step = {}, {}, {}
-    for term in problem.objectives:
-        energies[term.name] = term.weight * term.objective.energy(trajectory, problem.goal).mean((2, 3))
-        energy = energy + energies[term.name]
-    for named in problem.guardrails:
-        by_step[named.name] = named.guardrail.margin(trajectory)
-        margins[named.name] = by_step[named.name].amin((2, 3))
-        violation = torch.maximum(violation, -margins[named.name])
+    energies, margins = _energies(problem, trajectory), {}
+    for each in energies.values():
+        energy = energy + each
+    by_step = {named.name: named.guardrail.margin(trajectory) for named in problem.guardrails}
+    if by_step and problem.quantile < 1 and problem.futures > 1:
+        free = excused(by_step.values(), problem.quantile)[..., None]
+        by_step = {name: torch.where(free, torch.inf, margin) for name, margin in by_step.items()}
+    for name, margin in by_step.items():
+        margins[name] = margin.amin((2, 3))
+        violation = torch.maximum(violation, -margins[name])
     violation = torch.where(torch.isnan(violation), torch.inf, violation)
     return Evaluation(energy, violation, energies, margins, trajectory, by_step)
+
+
+def _energies(problem: Problem, trajectory: Trajectory) -> dict[str, Tensor]:
+    """Objective -> weighted energy [B, N]."""
+    found = {term.name: (term.weight, term.objective.energy(trajectory, problem.goal)) for term in problem.objectives}
+    if not found or problem.tail >= 1 or problem.futures == 1:
+        return {name: weight * energy.mean((2, 3)) for name, (weight, energy) in found.items()}
+    by_future = {name: weight * energy.mean(3) for name, (weight, energy) in found.items()}
+    counts = tail_weights(sum(by_future.values()), problem.tail)
+    return {name: (counts * energy).sum(2) for name, energy in by_future.items()}
 
 
 def without_graph(evaluation: Evaluation) -> Evaluation:
