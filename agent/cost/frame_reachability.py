@@ -6,59 +6,28 @@ z are the dynamic tokens that the world model imagines, g those of the goal imag
 that stay as they are.  Map and goal are read once per state, whatever the number of candidates and iterations.  As the mean
 over the trajectory it is the cost-to-go that the last step alone would let a robot put off (eb_jepa's ablation).
 
-The weights, `reachability.safetensors`, stand in the folder of the model whose representations they were trained on and are
-good for no other.  No torch here: states may be NumPy arrays or tensors on any device.
+The weights stand in the model's folder (`trained_head.py`).  No torch here: states may be NumPy arrays or tensors.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field
 
 from objective_agent import weights
-from objective_agent.config import RobotParameters, Strict, validate
+from objective_agent.config import RobotParameters, Strict
 from objective_agent.cost.frame_quasimetric import FrameQuasimetric, FrameQuasimetricShape
-from objective_agent.types import Array, ConfigurationError, Goal, InputError, Trajectory, array_namespace
-
-PART = "reachability"
-REMEDY = "train the model again, with reachability: objective-agent train"
+from objective_agent.cost.trained_head import TrainedHead
+from objective_agent.types import Array, Goal, InputError, Trajectory
 
 
-class FrameHead:
-    """The trained head of the frame model in `folder`, on any kind of array; `spread`: root mean square deviation of a feature.
-
-    ConfigurationError when there is none, it is damaged, or it was trained for another encoder.
-    """
+class FrameHead(TrainedHead[FrameQuasimetricShape, FrameQuasimetric]):
+    """The trained head of the frame model in `folder`; `spread`: root mean square deviation of a representation's feature."""
 
     def __init__(self, folder: Path):
-        card = weights.read_card(folder, kind=weights.FRAMES)
-        about = card.get(PART)
-        if PART not in card["sha256"] or not isinstance(about, dict):
-            raise ConfigurationError(f"{folder}: the model has no {PART} head for images; {REMEDY}")
-        if about.get("encoder", card["sha256"].get("encoder")) != card["sha256"].get("encoder"):
-            raise ConfigurationError(
-                f"{folder}: its {PART} head was trained for encoder {str(about.get('encoder'))[:12]}, the model has "
-                f"{str(card['sha256'].get('encoder'))[:12]}; {REMEDY}"
-            )
-        arrays, settings, self.model = weights.read_weights(folder, PART, card)
-        self.shape = validate(FrameQuasimetricShape, settings, f"{folder}: {PART}")
-        self.spread = float(about.get("spread") or 1.0)
-        self._arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
-        self._made: dict[object, FrameQuasimetric] = {}
-        self.metric(np.zeros(1, np.float32))  # checks the shapes
-
-    def metric(self, like: Array) -> FrameQuasimetric:
-        """The weights as the kind of array that `like` is, where it is."""
-        xp = array_namespace(like)
-        key = None if xp is np else like.device
-        if key not in self._made:
-            arrays = self._arrays
-            if xp is not np:
-                arrays = {name: xp.as_tensor(array, device=like.device) for name, array in arrays.items()}
-            self._made[key] = FrameQuasimetric(self.shape, arrays)
-        return self._made[key]
+        super().__init__(folder, FrameQuasimetricShape, FrameQuasimetric, kind=weights.FRAMES)
+        self.spread = float(self.about.get("spread") or 1.0)
 
 
 class FrameReachability:

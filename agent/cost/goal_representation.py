@@ -14,7 +14,8 @@ from pydantic import Field
 
 from objective_agent import weights
 from objective_agent.config import RobotParameters, Strict
-from objective_agent.cost.reachability import PART, Head
+from objective_agent.cost.reachability import Head
+from objective_agent.cost.trained_head import PART
 from objective_agent.types import Array, Goal, InputError, Trajectory, array_namespace
 
 
@@ -41,7 +42,7 @@ class GoalRepresentation:
                 "encoded by the model that drives"
             )
         if self._head is not None:
-            wanted = self._head.quasimetric(wanted).lift(wanted)
+            wanted = self._head.metric(wanted).lift(wanted)
         xp = array_namespace(moments)
         difference = moments - wanted[:, None, None, None]
         return self._config.scale * xp.sqrt((difference**2).mean((-2, -1)))

@@ -6,63 +6,30 @@ Euclidean distance in representation space says how alike two views are; what pl
 robot that has to go round things and can't turn its head: a goal-conditioned quasimetric (`quasimetric.py`).  As the sum over
 the trajectory it is the cost-to-go that the last step alone would let a robot put off (eb_jepa's ablation).
 
-The weights, `reachability.safetensors`, stand in the folder of the model whose representations they were trained on, and are
-good for no other: the card names the encoder.  `objective-agent train --head reachability` makes them.  No torch here: states
-may be NumPy arrays (the cost node) or tensors on any device (the planner).
+The weights stand in the model's folder (`trained_head.py`); `objective-agent train --head reachability` makes them.  No torch
+here: states may be NumPy arrays (the cost node) or tensors on any device (the planner).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field
 
 from objective_agent import weights
-from objective_agent.config import RobotParameters, Strict, validate
+from objective_agent.config import RobotParameters, Strict
 from objective_agent.cost.quasimetric import Quasimetric, QuasimetricShape
-from objective_agent.types import Array, ConfigurationError, Goal, InputError, Trajectory, array_namespace
-
-PART = "reachability"
-REMEDY = "train one: objective-agent train --head reachability --model {folder} --data DIR"
+from objective_agent.cost.trained_head import PART, TrainedHead
+from objective_agent.types import Array, Goal, InputError, Trajectory
 
 
-class Head:
-    """The trained head of the model in `folder`: `steps`, `energy`-ready distances and `lift`, on any kind of array.
-
-    ConfigurationError when there is none, it is damaged, or it was trained for another encoder.
-    """
+class Head(TrainedHead[QuasimetricShape, Quasimetric]):
+    """The trained head of the model in `folder`: `metric` with its `lift`, and `distance`, on any kind of array."""
 
     def __init__(self, folder: Path):
-        card = weights.read_card(folder)
-        about = card.get(PART)
-        if PART not in card["sha256"] or not isinstance(about, dict):
-            raise ConfigurationError(f"{folder}: the model has no {PART} head; {REMEDY.format(folder=folder)}")
-        if about.get("encoder") != card["sha256"].get("encoder"):
-            raise ConfigurationError(
-                f"{folder}: its {PART} head was trained for encoder {str(about.get('encoder'))[:12]}, the model has "
-                f"{str(card['sha256'].get('encoder'))[:12]}; {REMEDY.format(folder=folder)}"
-            )
-        arrays, settings, self.model = weights.read_weights(folder, PART, card)
-        self.shape = validate(QuasimetricShape, settings, f"{folder}: {PART}")
-        self.encoder = str(card["sha256"]["encoder"])
-        """sha256 of the encoder whose representations it understands."""
-        self.reached = float(about.get("reached", 5.0))
+        super().__init__(folder, QuasimetricShape, Quasimetric)
+        self.reached = float(self.about.get("reached", 5.0))
         """Distance at which a goal counts as reached, steps; calibrated on held-out worlds."""
-        self._arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
-        self._made: dict[object, Quasimetric] = {}
-        self.quasimetric(np.zeros(1, np.float32))  # checks the shapes
-
-    def quasimetric(self, like: Array) -> Quasimetric:
-        """The weights as the kind of array that `like` is, where it is."""
-        xp = array_namespace(like)
-        key = None if xp is np else like.device
-        if key not in self._made:
-            arrays = self._arrays
-            if xp is not np:
-                arrays = {name: xp.as_tensor(array, device=like.device) for name, array in arrays.items()}
-            self._made[key] = Quasimetric(self.shape, arrays)
-        return self._made[key]
 
     def check(self, moments: Array, goal: Array, who: str) -> None:
         """InputError when representations or goal are missing or of another model's size."""
@@ -78,7 +45,7 @@ class Head:
 
     def distance(self, moments: Array, goal: Array) -> Array:
         """Steps [B, ...] from moments [B, ..., D] to goals [B, D]; each goal's share of the work is done once."""
-        metric = self.quasimetric(moments)
+        metric = self.metric(moments)
         context = metric.context(goal)
         many = moments.reshape(len(goal), -1, moments.shape[-1])
         end = metric.embed(goal[:, None], tuple(part[:, None] for part in context))

@@ -17,7 +17,7 @@ import torch
 from objective_agent import weights
 from objective_agent.config import RobotParameters
 from objective_agent.cost.quasimetric import QuasimetricShape
-from objective_agent.cost.reachability import PART
+from objective_agent.cost.trained_head import PART
 from objective_agent.learning.card import add_part
 from objective_agent.learning.moments import Moments, pick
 from objective_agent.learning.reachability import ReachabilityNetwork, export

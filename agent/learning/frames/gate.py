@@ -18,6 +18,8 @@ from objective_agent.types import InputError
 
 LEAST_PAIRS = 8
 CHUNK = 128
+PAIRS, SEED = 300, 12345
+"""The pairs of every card; no evaluation has this seed."""
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
@@ -36,7 +38,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (last - (counts - 1) / 2)[inverse]
 
 
-def gate(metric: FrameQuasimetric, encoder: nn.Module, task: str, pairs: int = 300, seed: int = 0) -> dict[str, Any]:
+def gate(metric: FrameQuasimetric, encoder: nn.Module, task: str, pairs: int = PAIRS, seed: int = SEED) -> dict[str, Any]:
     """Figures on `pairs` held-out pairs of `task`; None where a figure can't be had (too few detours, no way known)."""
     from objective_agent.simulation import benchmarks
 

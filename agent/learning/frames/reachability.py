@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from objective_agent.config import NonNegative, Positive, Strict
 from objective_agent.cost.frame_quasimetric import SCALE, FrameQuasimetric, FrameQuasimetricShape
 from objective_agent.learning.batches import generator
 from objective_agent.learning.frames.latents import Latents
+from objective_agent.learning.reachability import Progress
 from objective_agent.types import InputError
 
 GAINS = {"film1.weight": 0.6, "film2.weight": 0.6, "place.weight": 0.6}
@@ -56,14 +56,6 @@ class FrameReachabilityConfig(Strict):
     pressure: Positive = Field(10.0, description="weight of the constraint, times its multiplier")
     clip: Positive = Field(5.0, description="largest norm of the gradient")
     most_rows: int = Field(150_000, ge=100, description="rows of the data set used: memory")
-
-
-@dataclass
-class Progress:
-    step: int
-    share: float
-    seconds_left: float
-    losses: dict[str, float]
 
 
 class FrameReachabilityNetwork(nn.Module):

@@ -10,14 +10,14 @@ from typing import Any
 from torch import nn
 
 from objective_agent import weights
+from objective_agent.cost.trained_head import PART
 from objective_agent.learning.card import add_part
 from objective_agent.learning.frames import reachability
 from objective_agent.learning.frames.dataset import FrameData
-from objective_agent.learning.frames.gate import gate
+from objective_agent.learning.frames.gate import PAIRS, gate
 from objective_agent.learning.frames.latents import Latents, latents_of
-from objective_agent.learning.frames.reachability import FrameReachabilityConfig, Progress
-
-PART = "reachability"
+from objective_agent.learning.frames.reachability import FrameReachabilityConfig
+from objective_agent.learning.reachability import Progress
 
 
 def add_reachability(
@@ -28,7 +28,7 @@ def add_reachability(
     seed: int = 0,
     report: Callable[[Progress], None] | None = None,
     latents: Latents | None = None,
-    gate_pairs: int = 300,
+    gate_pairs: int = PAIRS,
 ) -> dict[str, Any]:
     """Trains the head on `data`'s training rows (or on `latents`, where they are known already) and adds it to the model.
 
@@ -47,7 +47,7 @@ def add_reachability(
         "rows": len(latents.tokens),
         "steps": network.steps_taken,
         "spread": latents.spread,
-        "gate": gate(network.quasimetric(), encoder, data.task, gate_pairs, seed=12345),
+        "gate": gate(network.quasimetric(), encoder, data.task, gate_pairs),
         "minutes": round((time.monotonic() - began) / 60, 2),
     }
     add_part(folder, PART, reachability.export(network), network.shape.model_dump(), about)

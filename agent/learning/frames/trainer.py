@@ -33,7 +33,6 @@ from objective_agent.types import InputError
 ASCENT = 1e-2
 """Learning rate of the reachability's multiplier."""
 
-GATE_PAIRS, GATE_SEED = 300, 12345
 PROTOCOL = (
     "layouts (or episodes) that never trained; linear probes fitted on training frames tell the state from representations; "
     "position_h: error of the state's first two numbers after h predicted steps, recorded actions, mean of the members; "
@@ -78,6 +77,8 @@ class FrameTrainer(TrainingLoop):
         model.eval()
         metrics = self._final_judge().figures(model, model.predictor)
         self._refuse_collapse(metrics)
+        if not math.isfinite(metrics["latent"]):
+            raise CollapseError("the trained predictor answers with NaN or infinite values; lower learning_rate")
         shapes = {"encoder": model.encoder.shape.model_dump(), "predictor": model.predictor.shape.model_dump()}
         parts = {} if model.reachability is None else {"reachability": self._reachability_part()}
         return write_model(
@@ -124,7 +125,7 @@ class FrameTrainer(TrainingLoop):
             "spread": round(spread, 6),
         }
         try:
-            about["gate"] = gate(network.quasimetric(), self.model.encoder, self.data.task, GATE_PAIRS, GATE_SEED)
+            about["gate"] = gate(network.quasimetric(), self.model.encoder, self.data.task)
         except InputError as error:  # the task of the data can't be made here: the model is good all the same
             warnings.warn(f"reachability is not gated: {error}", stacklevel=1)
         return export(network), network.shape.model_dump(), about

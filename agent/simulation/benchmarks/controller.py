@@ -163,6 +163,8 @@ class BenchmarkController:
             self._frames.append(tokens)
             state = self._state()
             self.plan = self.optimizer.solve(self._problem(state), math.inf)
+            if not bool(torch.isfinite(torch.as_tensor(self.plan.energy)).all()):
+                raise InputError("the world model answers with NaN or infinite values; train the model again")
             chosen = self.plan.actions[0, 0].numpy().astype(np.float32)
             self._warm = torch.cat([self.plan.actions[:, 1:], torch.zeros_like(self.plan.actions[:, :1])], 1)
             if stuck:

@@ -172,6 +172,15 @@ def test_a_loss_that_is_not_finite_stops_the_training(room, tmp_path):
         made.run({})
 
 
+def test_a_predictor_that_ends_in_nan_is_not_written(room, tmp_path):
+    made = trainer(room, tmp_path / "model", steps=2)
+    with torch.no_grad():
+        next(made.model.predictor.parameters()).fill_(torch.nan)
+    with pytest.raises(CollapseError, match="NaN"):
+        made.finish({})
+    assert not (tmp_path / "model").exists()
+
+
 @pytest.mark.parametrize(
     "settings",
     [
