@@ -1,4 +1,4 @@
-"""What the commands' options have in common: numbers that argparse checks, and results written whole or not at all."""
+"""What the commands have in common: numbers that argparse checks, settings from files, results written whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import argparse
 import json
 import math
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
-from objective_agent.types import InputError
+from objective_agent.types import ConfigurationError, InputError
 
 MOST = 1_000_000
 
@@ -30,6 +32,26 @@ def positive(text: str) -> float:
     if not (value > 0 and math.isfinite(value)):
         raise argparse.ArgumentTypeError(f"{text}: must be more than 0")
     return value
+
+
+def command_line() -> str:
+    """The command that was given, for the record of what it makes."""
+    return "objective-agent " + shlex.join(sys.argv[1:])
+
+
+def read_settings(path: str | Path, option: str = "--config") -> dict[str, Any]:
+    """The table in a YAML file that came with `option`; ConfigurationError, one line, when there is none."""
+    import yaml
+
+    try:
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can't be read: {error.strerror}; give an existing file with {option}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(settings, dict):
+        raise ConfigurationError(f"{path}: is no table of settings; see those in config/")
+    return settings
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import shlex
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,7 +63,7 @@ def main(args: argparse.Namespace) -> int:
         part = promises.summarize([record["promises"] for record in records if record["condition"] == name])
         conditions[name] = {readout: part[readout]["kept"] for readout in margins if readout in part}
     about = {
-        "command": "objective-agent " + shlex.join(sys.argv[1:]) if sys.argv[1:] else "objective-agent calibrate",
+        "command": arguments.command_line(),
         "task": args.task,
         "episodes": args.episodes,
         "seed": args.seed,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -28,7 +26,7 @@ def main(args: argparse.Namespace, robot_tasks: tuple[str, ...]) -> int:
         raise InputError(f"--task {args.task} takes neither --resume nor --minutes: it takes seconds; give --steps N")
     task = environment(args.task)  # what is missing for it is said before anything is shown
     steps = args.steps or (args.episodes * task.episode_steps if args.episodes else STEPS)
-    about = {"command": "objective-agent " + shlex.join(sys.argv[1:])}
+    about = {"command": arguments.command_line()}
     begun = time.perf_counter()
     with _progress(steps) as report:
         data, found = collect(args.task, args.out, steps, args.seed, args.jobs, about, report)

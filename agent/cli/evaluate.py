@@ -75,24 +75,29 @@ def main(args: argparse.Namespace) -> int:
     if protocol.part and args.json is None:
         raise InputError("--part needs --json OUT: OUT.partial.jsonl is what a later --resume ends")
     partial = Partial(args.json, protocol.digest(), args.resume, model)
-    known = {index: partial.records.get(index) for index in range(args.episodes)}
-    missing = [(index, record) for index, record in known.items() if protocol.missing(record)]
-    with partial, progress_bar(args.episodes, args.episodes - len(missing)) as report:
-        for record in run_all(protocol, missing, args.jobs):
-            partial.append(record)
-            report(record)
+    records = run_missing(protocol, partial, args.episodes, args.jobs)
     if protocol.part:
         logger.info("%s: ran %s; --resume without --part runs the rest", partial.path, ", ".join(protocol.part))
         return 0
     from objective_agent.simulation.evaluation import summarize
 
-    records = [partial.records[index] for index in range(args.episodes)]
     result = summarize(protocol, records, model, hardware()) | {"command": command(args)}
     if args.json is not None:
         arguments.write_json(args.json, result)
         partial.remove()
     show(result)
     return 0
+
+
+def run_missing(protocol, partial: Partial, episodes: int, jobs: int) -> list[dict]:
+    """The records of all episodes: those on the disk, and those that are missing, which are run and put there."""
+    known = {index: partial.records.get(index) for index in range(episodes)}
+    missing = [(index, record) for index, record in known.items() if protocol.missing(record)]
+    with partial, progress_bar(episodes, episodes - len(missing)) as report:
+        for record in run_all(protocol, missing, jobs):
+            partial.append(record)
+            report(record)
+    return [partial.records[index] for index in range(episodes)]
 
 
 def command(args: argparse.Namespace) -> str:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from pathlib import Path
 
 from objective_agent.cli import arguments
-from objective_agent.types import ConfigurationError, InputError
+from objective_agent.types import InputError
 
 GYM = "gym:"
 NOT_HERE = ("world", "promises", "part")
@@ -32,7 +31,7 @@ def is_benchmark(task: str) -> bool:
 
 
 def main(args: argparse.Namespace) -> int:
-    from objective_agent.cli.evaluate import Partial, hardware, progress_bar, run_all
+    from objective_agent.cli.evaluate import Partial, hardware, run_missing
     from objective_agent.simulation.benchmarks.evaluation import summarize
 
     protocol = make_protocol(args)
@@ -41,16 +40,10 @@ def main(args: argparse.Namespace) -> int:
     evaluator = protocol.evaluator()
     model = evaluator.mind.world_model.model
     partial = Partial(args.json, protocol.digest(), args.resume, model)
-    known = {index: partial.records.get(index) for index in range(args.episodes)}
-    missing = [(index, record) for index, record in known.items() if protocol.missing(record)]
-    with partial, progress_bar(args.episodes, args.episodes - len(missing)) as report:
-        for record in run_all(protocol, missing, args.jobs):
-            partial.append(record)
-            report(record)
+    records = run_missing(protocol, partial, args.episodes, args.jobs)
     from objective_agent.simulation.benchmarks.push import push_test
 
     push = push_test(evaluator.env, evaluator.mind, PUSHES, args.seed)
-    records = [partial.records[index] for index in range(args.episodes)]
     result = summarize(protocol, records, model, hardware(), push) | {
         "command": command(args),
         "training": training(args.model),
@@ -101,20 +94,12 @@ def training(model: str) -> dict:
 
 def load_settings(path: str | None):
     """The ControllerSettings of a YAML file; without one, the defaults."""
-    import yaml
-
     from objective_agent.config import validate
     from objective_agent.simulation.benchmarks.controller import ControllerSettings
 
-    if path is None:
-        return ControllerSettings()
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise ConfigurationError(f"{path}: can't be read: {error.strerror}; give an existing file with --params") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
-    return validate(ControllerSettings, content, path)
+    return (
+        ControllerSettings() if path is None else validate(ControllerSettings, arguments.read_settings(path, "--params"), path)
+    )
 
 
 def command(args: argparse.Namespace) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -90,8 +89,7 @@ def train(args: argparse.Namespace, model, data) -> int:
 
     with progress() as report:
         network, about = train_decoder(model.encoder, data, args.minutes, args.batches, args.seed, report=report)
-    command = "objective-agent " + shlex.join(sys.argv[1:])
-    about = {"command": command, "seed": args.seed, "data": {"sha256": data.digest()}, **about}
+    about = {"command": arguments.command_line(), "seed": args.seed, "data": {"sha256": data.digest()}, **about}
     save_decoder(model.folder, network, model.sha256, about)
     if args.json is not None:
         arguments.write_json(args.json, about)

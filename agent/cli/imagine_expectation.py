@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +41,7 @@ def run(args: argparse.Namespace, progress: Callable) -> int:
             if kind in BARS:
                 kinds[kind] |= {"bar": BARS[kind], "passed": kinds[kind]["one_step"]["share"] >= BARS[kind]}
     result = {
-        "command": "objective-agent " + shlex.join(sys.argv[1:]),
+        "command": arguments.command_line(),
         "model": str(folder),
         "sha256": card["sha256"],
         "task": env.task,

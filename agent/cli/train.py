@@ -9,14 +9,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import shlex
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from objective_agent.cli import arguments, train_head
 from objective_agent.cli.train_head import HEADS
-from objective_agent.types import ConfigurationError, InputError
+from objective_agent.types import InputError
 
 HELP = "train a learned world model from bags or a data set"
 EXAMPLE = "objective-agent train --data data/apartment --config config/train_apartment.yaml --out models/mine --minutes 35"
@@ -69,7 +67,7 @@ def main(args: argparse.Namespace) -> int:
     trainer = Trainer(config, data, args.out, robot, args.seed, args.threads)
     if args.resume:
         trainer.resume()
-    about = {"command": command_line(), "regularizer": config.regularizer}
+    about = {"command": arguments.command_line(), "regularizer": config.regularizer}
     with progress(trainer, lines) as report:
         card = trainer.run(about, report)
     if args.json is not None:
@@ -80,11 +78,6 @@ def main(args: argparse.Namespace) -> int:
         write_bytes(args.json, json.dumps(card, indent=1).encode())
     show(card, args.out)
     return 0
-
-
-def command_line() -> str:
-    """The command that was given, for the model's card."""
-    return "objective-agent " + shlex.join(sys.argv[1:]) if sys.argv[1:] else "objective-agent train"
 
 
 def load_config(path: Path | None, minutes: float | None, steps: int | None):
@@ -99,16 +92,7 @@ def load_config(path: Path | None, minutes: float | None, steps: int | None):
 
 def read_settings(path: Path, minutes: float | None, steps: int | None) -> dict:
     """A training's settings as they stand in a YAML file, their length replaced by what the command line says."""
-    import yaml
-
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise ConfigurationError(f"{path}: can't be read: {error.strerror}; give an existing file with --config") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(settings, dict):
-        raise ConfigurationError(f"{path}: is no table of settings; see config/train_apartment.yaml")
+    settings = arguments.read_settings(path)
     if minutes is not None or steps is not None:
         settings = {**settings, "minutes": minutes, "steps": steps}
     return settings

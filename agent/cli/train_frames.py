@@ -6,12 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
+from objective_agent.cli import arguments
 from objective_agent.types import ConfigurationError, InputError
 
 
 def main(args: argparse.Namespace) -> int:
     """Trains, writes the model with its reachability, and prints its main figures."""
-    from objective_agent.cli.train import command_line, prepare, progress
+    from objective_agent.cli.train import prepare, progress
     from objective_agent.learning.checkpoint import write_bytes
     from objective_agent.learning.frames.dataset import FrameData
     from objective_agent.learning.frames.trainer import FrameTrainer
@@ -25,7 +26,7 @@ def main(args: argparse.Namespace) -> int:
     if args.resume:
         trainer.resume()
     with progress(trainer, lines) as report:
-        card = trainer.run({"command": command_line()}, report)
+        card = trainer.run({"command": arguments.command_line()}, report)
     if args.json is not None:
         write_bytes(args.json, json.dumps(card, indent=1).encode())
     show(card, args.out)
@@ -37,7 +38,7 @@ def train_head(args: argparse.Namespace) -> int:
     import torch
 
     from objective_agent import weights
-    from objective_agent.cli.train_head import line, load_settings, progress
+    from objective_agent.cli.train_head import line, progress, settings_of
     from objective_agent.config import PluginSpec, RobotParameters, validate
     from objective_agent.learning.frames.dataset import FrameData
     from objective_agent.learning.frames.reachability import FrameReachabilityConfig
@@ -51,8 +52,7 @@ def train_head(args: argparse.Namespace) -> int:
     card = weights.read_card(folder, kind=weights.FRAMES)
     if card.get("task") != data.task:
         raise InputError(f"{folder}: is a model of {card.get('task')}, the data are of {data.task}; give data of its own task")
-    settings = {**card["configuration"].get("reachability", {}), **load_settings(args.config)}
-    settings |= {name: value for name, value in (("minutes", args.minutes), ("steps", args.steps)) if value is not None}
+    settings = {**card["configuration"].get("reachability", {}), **settings_of(args)}
     config = validate(FrameReachabilityConfig, settings, str(args.config or folder))
     encoder = create("encoder", PluginSpec(plugin="frame_jepa", model=str(folder)), RobotParameters()).network
     with progress() as report:

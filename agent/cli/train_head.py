@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shlex
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from objective_agent.cli import arguments
 from objective_agent.types import InputError
 
 HEADS = ("reachability", "memory")
@@ -48,9 +47,7 @@ def main(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     if args.head == "memory":
         return calibrate_memory(args)
-    length = {"minutes": args.minutes, "steps": args.steps}
-    settings = {**load_settings(args.config), **{name: value for name, value in length.items() if value is not None}}
-    config = validate(ReachabilityConfig, settings, str(args.config or "reachability"))
+    config = validate(ReachabilityConfig, settings_of(args), str(args.config or "reachability"))
     robot, folder = load_robot(args.params), weights.find_model(args.model)
     encoder, predictor, sha = networks(folder)
     data = open_data(args.data, folder)
@@ -67,7 +64,7 @@ def main(args: argparse.Namespace) -> int:
         )
     reached, worth = heads.calibrate(network, moments["calibration"])
     about = {
-        "command": "objective-agent " + shlex.join(sys.argv[1:]),
+        "command": arguments.command_line(),
         "seed": args.seed,
         "configuration": config.model_dump(),
         "data": {"sha256": data.digest(), "rows": len(moments["train"].rows)},
@@ -103,19 +100,11 @@ def calibrate_memory(args: argparse.Namespace) -> int:
     return 0
 
 
-def load_settings(path: Path | None) -> dict:
-    """The settings of a YAML file; empty without one."""
-    import yaml
-
-    if path is None:
-        return {}
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: can't be read as YAML: {' '.join(str(error).split())[:120]}") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"{path}: is no table of settings")
-    return settings
+def settings_of(args: argparse.Namespace) -> dict:
+    """What the file and the command line say of a head's training."""
+    length = {"minutes": args.minutes, "steps": args.steps}
+    settings = arguments.read_settings(args.config) if args.config else {}
+    return settings | {name: value for name, value in length.items() if value is not None}
 
 
 def networks(folder: Path):

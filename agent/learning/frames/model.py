@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from objective_agent import plugins
-from objective_agent.cost.frame_quasimetric import FrameQuasimetricShape
 from objective_agent.learning.frames.auxiliary import InverseDynamics
-from objective_agent.learning.frames.reachability import FrameReachabilityNetwork
+from objective_agent.learning.frames.reachability import FrameReachabilityNetwork, shape_of
 from objective_agent.learning.frames.regularizers import make_regularizer
 from objective_agent.learning.frames.settings import FrameTrainingConfig
 from objective_agent.perception.frame_network import MapEncoder, build_encoder
@@ -41,7 +40,9 @@ class FrameModel(nn.Module):
             self.scout = build_predictor(self.predictor.shape.model_copy(update=mapless))
         self.reachability = None
         if config.shares.reach or (self.has_map and config.scene.value):
-            self.reachability = FrameReachabilityNetwork(self._reachability_shape(config))
+            self.reachability = FrameReachabilityNetwork(
+                shape_of(config.reachability, self.features, self.dynamic, self.encoder.tokens - self.dynamic)
+            )
         self._learning = {id(parameter) for parameter in self.parameters() if parameter.requires_grad}
 
     @property
@@ -113,9 +114,3 @@ class FrameModel(nn.Module):
         encoder = self.encoder
         sizes = {"features": encoder.features, "tokens": encoder.tokens, "dynamic": encoder.dynamic, "actions": actions}
         return config.predictor.model_copy(update=sizes)
-
-    def _reachability_shape(self, config: FrameTrainingConfig) -> FrameQuasimetricShape:
-        names = ("hidden", "groups", "size", "token_size", "channels")
-        same = {name: getattr(config.reachability, name) for name in names}
-        places = self.encoder.tokens - self.encoder.dynamic
-        return FrameQuasimetricShape(features=self.features, dynamic=self.dynamic, places=places, **same)

@@ -169,7 +169,9 @@ def train(
 ) -> FrameReachabilityNetwork:
     """The trained head; with `steps` (and one thread) the result depends on latents, configuration and seed alone."""
     torch.manual_seed(seed)
-    network = FrameReachabilityNetwork(shape_of(latents, config), statistics(latents))
+    _, dynamic, features = latents.tokens.shape
+    shape = shape_of(config, features, dynamic, 0 if latents.maps is None else latents.maps.shape[2])
+    network = FrameReachabilityNetwork(shape, statistics(latents))
     optimizer = torch.optim.AdamW(network.weights(), config.learning_rate, weight_decay=config.weight_decay)
     ascent = torch.optim.Adam([network.multiplier], 1e-2)
     pairs = Pairs(latents, config)
@@ -237,9 +239,8 @@ class Groups:
         return self.rows[self._first[layouts, None] + (share * self.counts[layouts, None]).astype(np.int64)]
 
 
-def shape_of(latents: Latents, config: FrameReachabilityConfig) -> FrameQuasimetricShape:
-    _, dynamic, features = latents.tokens.shape
-    places = 0 if latents.maps is None else latents.maps.shape[2]
+def shape_of(config: FrameReachabilityConfig, features: int, dynamic: int, places: int) -> FrameQuasimetricShape:
+    """For representations of `dynamic` tokens that move and a map of `places`, `features` each."""
     same = {name: getattr(config, name) for name in ("hidden", "groups", "size", "token_size", "channels")}
     return FrameQuasimetricShape(features=features, dynamic=dynamic, places=places, **same)
 

@@ -87,7 +87,7 @@ class Vicreg(Regularizer):
 
 
 class Sigreg(Regularizer):
-    """Plugin `sigreg`: one weight, no target network; collapses without the batch normalisation at the encoder's end."""
+    """Plugin `sigreg`: one weight, no target network; long trainings collapse without the encoder's batch normalisation."""
 
     class Config(Strict):
         weight: NonNegative = Field(0.1, description="weight, of the statistic of as many samples as there are clips")
