@@ -23,8 +23,7 @@ class MPPI(SamplingOptimizer):
     def update(self, actions: Tensor, evaluation: Evaluation, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
         score = torch.where(allowed(evaluation), evaluation.score(), torch.inf)
         least = score.amin(1, keepdim=True)
-        if not bool(torch.isfinite(least).all()):
-            least = torch.where(torch.isfinite(least), least, 0.0)
+        least = torch.where(torch.isfinite(least), least, 0.0)
         weights = torch.exp(-(score - least) / self.config.temperature)
         total = weights.sum(1, keepdim=True)
         found = total > 0

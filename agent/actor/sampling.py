@@ -102,7 +102,7 @@ class SamplingOptimizer(Search):
         widths = torch.linspace(1.0, self.narrowest, count - 1)[:, None, None]
         noise = torch.cat([torch.zeros_like(smooth[:1]), widths * smooth]).to(mean.device)
         new = [mean[:, None] + cloud.std[:, None] * noise]
-        if cloud.found is not None and not bool(cloud.found.all()):
+        if problem.guardrails and cloud.found is not None and not bool(cloud.found.all()):
             wild = self._wild(problem, 3 * (count - 1) // 4, iteration)
             tame = new[0][:, count - len(wild) :]
             new[0] = torch.cat([new[0][:, : count - len(wild)], torch.where(cloud.found[:, None, None, None], tame, wild)], 1)

@@ -122,13 +122,15 @@ class Search(ABC):
             problem = as_tensors(problem, differentiable=self.differentiates)
             progress = self.begin(problem)
             incumbent, least, calm, evaluations, pool = progress.start[:, None], None, 0, 0, Pool(config.modes, config.apart)
-            for iteration in range(config.iterations + config.rescue):
+            most = config.iterations + config.rescue
+            patient = config.patience >= most  # then nobody need wait for the device to say whether it has converged
+            for iteration in range(most):
                 actions, evaluation = self.look(problem, progress, incumbent, iteration)
                 evaluations += actions.shape[0] * actions.shape[1]
                 best, index = evaluation.score().min(1)
                 incumbent = take(actions, index)[:, None]
                 feasible = take(evaluation.feasible, index)
-                settled = least is not None and self._settled(least, best, feasible)
+                settled = least is not None and not patient and self._settled(least, best, feasible)
                 calm = calm + 1 if settled and self.may_settle(progress, iteration) else 0
                 least = best
                 if calm >= config.patience:
@@ -137,8 +139,8 @@ class Search(ABC):
                 now, done = time.perf_counter(), time.thread_time()
                 self._time(iteration, now - begun, done - worked)
                 begun, worked = now, done
-                last = config.iterations if bool(feasible.all()) else config.iterations + config.rescue
-                if iteration + 1 >= last:
+                enough = iteration + 1 >= config.iterations
+                if enough and (iteration + 1 >= most or bool(feasible.all())):
                     stop_reason = "iterations"
                     break
                 if now + self._expected(iteration, deadline - started) > deadline:

@@ -30,6 +30,10 @@ class Member(nn.Module):
     def step(self, carry: Any, state: Tensor, action: Tensor) -> tuple[Tensor, Any]:
         raise NotImplementedError
 
+    def unroll(self, history: Tensor, past: Tensor, actions: Tensor) -> Tensor | None:
+        """A faster way along all of `actions` [B, N, H, A], [B, N, H, dynamic, D], where a member has one."""
+        return None
+
 
 class Window:
     """The last W frames as a member sees them: states and actions of the W - 1 before the newest, oldest first."""
@@ -93,6 +97,37 @@ class Residual(Member):
         hidden = functional.silu(self.norm(self.inputs(*carry.inputs(state, action), state)))
         following = state + self.out(functional.silu(self.inner(hidden)))
         return following, carry.moved(state, action)
+
+    def unroll(self, history: Tensor, past: Tensor, actions: Tensor) -> Tensor | None:
+        """All steps for candidates [B, N, H, A], without gradients: [B, N, H, 1, D]; None where it can't (several tokens).
+
+        The numbers of `step`, but for rounding, at nearly the speed of the matrix products alone: what known frames and actions
+        add to the first layer is computed before the first step, once per problem, and the rest is done in place.
+        """
+        if self.dynamic > 1 or not torch.is_inference_mode_enabled():
+            return None
+        batch, count, horizon = actions.shape[:3]
+        rows, reads, size = batch * count, history.shape[1], history.shape[3]
+        blocks = self.inputs.state.weight.T.split(size)  # one per frame that is looked at, oldest first
+        every = torch.cat([past[:, None].expand(-1, count, -1, -1), actions], 2).unfold(2, reads, 1)  # [B, N, H, A, W]
+        told = every.permute(2, 0, 1, 4, 3).reshape(horizon, batch, count, -1) @ self.inputs.action.weight.T
+        known = self.inputs.state.bias.expand(batch, -1)
+        frames = history[:, :, 0]
+        states = actions.new_empty(horizon, rows, size)
+        for step in range(horizon):
+            still = max(0, reads - step)
+            seen = known
+            for frame, block in zip(frames[:, step:].unbind(1), blocks[:still], strict=True):
+                seen = torch.addmm(seen, frame, block)
+            hidden = told[step].add_(seen[:, None]).view(rows, -1)
+            for frame, block in zip(states[max(0, step - reads) : step], blocks[still:], strict=True):
+                hidden.addmm_(frame, block)
+            hidden = functional.silu(self.norm(hidden), inplace=True)
+            hidden = functional.silu(torch.addmm(self.inner.bias, hidden, self.inner.weight.T), inplace=True)
+            following = torch.addmm(self.out.bias, hidden, self.out.weight.T, out=states[step])
+            before = states[step - 1].view(batch, count, size) if step else frames[:, -1:]
+            following.view(batch, count, size).add_(before)
+        return states.view(horizon, batch, count, 1, size).permute(1, 2, 0, 3, 4)
 
 
 class Recurrent(Member):

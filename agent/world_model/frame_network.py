@@ -102,6 +102,8 @@ class FramePredictor(nn.Module):
         """[B, N, H, dynamic, D]: one member along all actions; `choose(step, state, action)` gives the latent variable."""
         if self.shape.latent:
             past = torch.cat([past, past.new_zeros(*past.shape[:2], self.shape.latent)], -1)
+        elif (found := member.unroll(history, past, actions)) is not None:
+            return found
         carry = member.begin(history, past)
         state = history[:, -1:, : self.shape.dynamic].expand(-1, actions.shape[1], -1, -1)
         states = []
