@@ -1,141 +1,368 @@
-"""How long a decision of the actor takes: one solve on one thread, and its stages (imagine, score, check)."""
+"""Time per decision beside the peers': the same predictor, cost, candidates, horizon, iterations and threads for all.
+
+Ours (`mppi`, `cem`), stable-worldmodel's solvers and pytorch-mppi take turns, decision by decision, on the same problems: a
+residual MLP with random weights, from a random state to one that random actions lead to.  What a plan is worth (`energy`: mean
+over its steps of |z - goal|^2 / D) is computed here for all of them, with the actions within their bounds.
+
+No optimizer stops early here and ours keeps no other modes, so that the work is the same: at most N candidates per iteration.
+On one thread times are processor times (other jobs on the machine then count less), on several they are wall times.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+import math
+import os
+import resource
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
-from argparse import Namespace
-from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks import world_model
-
-HELP = "time of one decision of the optimizer, by number of candidates and horizon"
-EXAMPLE = "objective-agent bench planning --samples 64 128 --horizons 15 --json planning.json"
+HELP = "time per decision and plan energy beside stable-worldmodel and pytorch-mppi, on the same problems"
+EXAMPLE = "objective-agent bench planning --scaling --write docs/speed.md --json planning.json"
+BEGIN, END = "<!-- table: objective-agent bench planning -->", "<!-- end of table -->"
+PEERS = {"stable-worldmodel": ("mppi", "cem"), "pytorch-mppi": ("mppi",)}
+# Without their dependencies: stable-worldmodel's would bring simulators, and torch for another device.
+PACKAGES = (
+    "stable-worldmodel==0.1.1 pytorch-mppi==0.9.1 arm-pytorch-utilities pytorch-seed scipy gymnasium loguru safetensors numpy "
+    "cloudpickle farama-notifications typing-extensions setuptools filelock fsspec jinja2 markupsafe mpmath networkx sympy"
+).split()
+SIZES = ((64, 4, 2, 128, 1), (128, 6, 3, 128, 1), (256, 12, 4, 128, 1), (2048, 12, 4, 128, 1))
+MORE = ((128, 3, 3, 128, 1), (128, 12, 3, 128, 1), (128, 6, 3, 64, 1), (128, 6, 3, 256, 1), (128, 6, 3, 128, 4))
+NOISE, TEMPERATURE, ELITES, ACTIONS = 0.5, 0.02, 0.1, 2
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("--optimizer", default="mppi", help="optimizer plugin (default mppi)")
-    parser.add_argument("--samples", type=int, nargs="+", default=[64, 128, 256], metavar="N", help="candidates per iteration")
-    parser.add_argument("--horizons", type=int, nargs="+", default=[15, 30], metavar="H", help="steps imagined")
-    parser.add_argument("--points", type=int, default=180, metavar="P", help="obstacle points (default 180)")
-    parser.add_argument("--repeats", type=int, default=100, metavar="R", help="solves per row (default 100)")
-    parser.add_argument("--model", metavar="DIR", help="also time this learned model's rollout beside its bare matrix products")
+    parser.add_argument(
+        "--environment",
+        type=Path,
+        metavar="DIR",
+        default=Path("~/.cache/objective_agent/peers"),
+        help="the peers' virtual environment, made there when missing (default ~/.cache/objective_agent/peers)",
+    )
+    parser.add_argument("--rounds", type=int, default=9, metavar="R", help="decisions of each, in turns (default 9)")
+    parser.add_argument("--threads", type=int, default=1, metavar="T", help="threads of each process (default 1)")
+    parser.add_argument("--sizes", default="", metavar="N,H,I,D,B;...", help="these sizes only (default: the table's)")
+    parser.add_argument("--scaling", action="store_true", help="other horizons, features and batches as well")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this page, between its marks")
 
 
 def main(args) -> dict:
-    """Milliseconds p50 and p99 of a solve with all its iterations, and p50 of each stage of one iteration."""
     import torch
 
     from objective_agent.types import InputError
 
-    if min([*args.samples, *args.horizons, args.points, args.repeats]) < 1:
-        raise InputError("bench planning: --samples, --horizons, --points and --repeats must be at least 1")
+    sizes = chosen(args)
+    if args.rounds < 1 or args.threads < 1:
+        raise InputError("bench planning: --rounds and --threads must be at least 1")
+    page = None if args.write is None else split(args.write)
+    python = environment(args.environment.expanduser())
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)
     try:
-        rows = [_row(args, samples, horizon) for samples in args.samples for horizon in args.horizons]
+        with tempfile.TemporaryDirectory() as folder:
+            found = measure(sizes, args.rounds, args.threads, python, Path(folder))
     finally:
         torch.set_num_threads(threads)
-    found = {"optimizer": args.optimizer, "threads": 1, "points": args.points, "repeats": args.repeats, "rows": rows}
-    if args.model:
-        found["learned"] = world_model.main(
-            Namespace(model=args.model, samples=args.samples, horizon=12, futures=[3], repeats=args.repeats)
+    if page is not None:
+        args.write.write_text(f"{page[0]}\n\n{table(found)}\n{page[1]}")
+    return found
+
+
+def chosen(args) -> list[tuple[int, ...]]:
+    from objective_agent.types import InputError
+
+    if not args.sizes:
+        return [*SIZES, *(MORE if args.scaling else ())]
+    try:
+        sizes = [tuple(int(part) for part in size.split(",")) for size in args.sizes.split(";")]
+    except ValueError:
+        sizes = [()]
+    if any(len(size) != 5 or min(size) < 1 or size[0] < 16 for size in sizes):
+        raise InputError(f"--sizes {args.sizes}: give N,H,I,D,B as whole numbers, N at least 16, several sizes apart by ';'")
+    return sizes
+
+
+def environment(folder: Path) -> Path:
+    """The interpreter of the peers' environment, which is made first where there is none; InputError when that fails."""
+    import torch
+
+    from objective_agent.types import InputError
+
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    done = folder / "ready"
+    if done.is_file() and python.exists():
+        return python
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        constraints = folder / "constraints.txt"
+        constraints.write_text(f"torch=={torch.__version__}\n")  # the same build as ours, or nothing could be compared
+        print(f"making the peers' environment in {folder}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "-c", str(constraints)]
+        subprocess.run([*pip, f"torch=={torch.__version__}", *PACKAGES], check=True)
+        done.touch()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise InputError(
+            f"--environment {folder}: can't be set up ({error}); pip must find torch {torch.__version__}"
+        ) from None
+    return python
+
+
+class Peers:
+    """The child process: one problem in, one plan out."""
+
+    def __init__(self, python: Path, folder: Path, threads: int):
+        script = Path(__file__).with_name("planning_peers.py")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        clean |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        command = [str(python), str(script), str(folder), str(threads)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean)
+
+    def solve(self, task: dict) -> dict:
+        from objective_agent.types import InputError
+
+        line = ""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(task) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        if not line:
+            raise InputError(f"bench planning: {task['peer']} failed (see above); remove --environment to have it made anew")
+        return json.loads(line)
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
+
+
+class Distance:
+    """|z - goal|^2 / D."""
+
+    needs = "representation"
+
+    def energy(self, trajectory, goal):
+        return (trajectory.representations - goal.representation[:, None, None, None]).square().mean((-2, -1))
+
+
+def model(folder: Path, features: int):
+    """World model `frame_jepa` with random weights whose actions matter; its files are in `folder`, the peers read them too."""
+    import torch
+
+    from objective_agent.config import PluginSpec, RobotParameters
+    from objective_agent.learning.checkpoint import write_weights
+    from objective_agent.plugins import create
+    from objective_agent.world_model.frame_network import FramePredictorShape, build_predictor
+
+    torch.manual_seed(features)
+    network = build_predictor(FramePredictorShape(features=features, hidden=2 * features))
+    with torch.no_grad():
+        network.members[0].inputs.action.weight.mul_(4.0)
+    folder.mkdir()
+    data = write_weights(folder / "predictor.safetensors", network, network.shape.model_dump())
+    sha = {"predictor": hashlib.sha256(data).hexdigest(), "encoder": "0" * 64}
+    (folder / "card.yaml").write_text(json.dumps({"name": "bench", "kind": "frames", "sha256": sha}))
+    return create("world_model", PluginSpec(plugin="frame_jepa", model=str(folder)), RobotParameters(), "bench planning")
+
+
+def problem(world_model, features: int, horizon: int, batch: int, seed: int):
+    """From a random state to one that random actions lead to within the horizon."""
+    import numpy as np
+    import torch
+
+    from objective_agent.types import Goal, Problem, WeightedObjective, WorldState
+
+    random = torch.Generator().manual_seed(seed)
+    start = torch.randn(batch, 1, features, generator=random)
+    nothing = np.zeros((batch, 3), np.float32)
+    state = WorldState(0.0, start, torch.from_numpy(nothing), torch.zeros(batch, 2), world_model.model)
+    secret = torch.rand(batch, 1, horizon, ACTIONS, generator=random) * 1.6 - 0.8
+    goal = world_model.rollout(state, secret).representations[:, 0, 0, -1]
+    full = np.ones(ACTIONS, np.float32)
+    return Problem(
+        state=state,
+        goal=Goal(representation=goal),
+        world_model=world_model,
+        objectives=[WeightedObjective("distance", 1.0, Distance())],
+        guardrails=[],
+        horizon=horizon,
+        dt=1.0,
+        futures=1,
+        action_low=-full,
+        action_high=full,
+        rate_limit=1e3 * full,
+        last_action=np.zeros((batch, ACTIONS), np.float32),
+    )
+
+
+def ours(optimizer: str, candidates: int, iterations: int, seed: int):
+    from objective_agent.config import PluginSpec, RobotParameters
+    from objective_agent.plugins import create
+
+    settings = {"samples": candidates - 3, "iterations": iterations, "rescue": 0, "patience": 1000, "modes": 0}
+    settings |= {"noise": NOISE, "noise_kind": "white", "use_library": False}
+    settings |= {"temperature": TEMPERATURE} if optimizer == "mppi" else {"elites": ELITES}
+    made = create("optimizer", PluginSpec(plugin=optimizer, **settings), RobotParameters(), "bench planning")
+    made.reset(seed)
+    return made
+
+
+def energy(case, actions) -> float:
+    """What plans [B, H, A] are worth, the mean over the problems."""
+    import torch
+
+    from objective_agent.types import Goal
+
+    actions = torch.as_tensor(actions, dtype=torch.float32).clamp(-1, 1)
+    imagined = case.world_model.rollout(case.state, actions[:, None])
+    return float(Distance().energy(imagined, Goal(representation=case.goal.representation)).mean())
+
+
+def clocked(function, threads: int) -> tuple[float, object]:
+    """(milliseconds, what `function` gave)"""
+    clock = time.process_time if threads == 1 else time.perf_counter
+    begun = clock()
+    result = function()
+    return 1e3 * (clock() - begun), result
+
+
+def measure(sizes, rounds: int, threads: int, python: Path, folder: Path) -> dict:
+    records, rollouts = [], []
+    for features in dict.fromkeys(size[3] for size in sizes):
+        world_model = model(folder / str(features), features)
+        peers = Peers(python, folder / str(features), threads)
+        try:
+            for size in sizes:
+                if size[3] == features:
+                    rollouts.append(rollout(world_model, size, rounds, threads))
+                    records += decisions(world_model, peers, size, rounds, threads)
+        finally:
+            peers.close()
+    return {"rounds": rounds, "clock": "processor" if threads == 1 else "wall", "records": records, "rollouts": rollouts}
+
+
+def decisions(world_model, peers: Peers, size, rounds: int, threads: int) -> list[dict]:
+    """One record per peer and optimizer: medians of `rounds` decisions, after one that isn't counted."""
+    candidates, horizon, iterations, features, batch = size
+    found = []
+    pairs = [(peer, optimizer) for peer, optimizers in PEERS.items() for optimizer in optimizers]
+    optimizers = {name: ours(name, candidates, iterations, 0) for name in ("mppi", "cem")}
+    times: dict = {key: [] for key in [*pairs, *optimizers]}
+    energies: dict = {key: [] for key in times}
+    memory: dict = {}
+    order = list(times)
+    for turn in range(rounds + 1):
+        case = problem(world_model, features, horizon, batch, turn)
+        task = {
+            "candidates": candidates,
+            "horizon": horizon,
+            "iterations": iterations,
+            "actions": ACTIONS,
+            "noise": NOISE,
+            "temperature": TEMPERATURE,
+            "elites": math.ceil(ELITES * candidates),
+            "seed": turn,
+            "state": case.state.representation[:, 0].tolist(),
+            "goal": case.goal.representation[:, 0].tolist(),
+        }
+        for key in sorted(times, key=lambda key: (order.index(key) + turn) % len(order)):
+            if isinstance(key, str):
+                ms, plan = clocked(lambda key=key, case=case: optimizers[key].solve(case, math.inf), threads)
+                actions, mib = plan.actions, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            else:
+                answer = peers.solve({**task, "peer": key[0], "optimizer": key[1]})
+                ms, actions, mib = answer["cpu_ms" if threads == 1 else "wall_ms"], answer["actions"], answer["mib"]
+            if turn:
+                times[key].append(ms)
+                energies[key].append(energy(case, actions))
+            memory[key] = mib
+    for peer, optimizer in pairs:
+        mine, theirs = times[optimizer], times[peer, optimizer]
+        found.append(
+            {
+                "peer": peer,
+                "optimizer": optimizer,
+                "candidates": candidates,
+                "horizon": horizon,
+                "iterations": iterations,
+                "features": features,
+                "batch": batch,
+                "threads": threads,
+                "ms_ours": round(statistics.median(mine), 3),
+                "ms_peer": round(statistics.median(theirs), 3),
+                "faster": round(statistics.median(b / a for a, b in zip(mine, theirs, strict=True)), 3),
+                "energy_ours": round(statistics.mean(energies[optimizer]), 5),
+                "energy_peer": round(statistics.mean(energies[peer, optimizer]), 5),
+                "mib_ours": round(memory[optimizer]),
+                "mib_peer": round(memory[peer, optimizer]),
+            }
         )
     return found
 
 
-def _row(args, samples: int, horizon: int) -> dict:
+def rollout(world_model, size, rounds: int, threads: int) -> dict:
+    """The bare rollout beside a product of two 1024 x 1024 matrices, in turns: `share` of the throughput of that."""
     import torch
 
-    from objective_agent.config import PluginSpec, RobotParameters
-    from objective_agent.plugins import create
-
-    robot = RobotParameters()
-    spec = PluginSpec(plugin=args.optimizer, samples=samples, tolerance=0.0, patience=100)
-    optimizer = create("optimizer", spec, robot, "bench planning")
-    problem = _problem(robot, horizon, args.points)
-    plans = [optimizer.solve(problem, float("inf")) for _ in range(3)]  # the first ones pay for warming up
-    solves = []
-    for _ in range(args.repeats):
-        plans[0] = optimizer.solve(problem, float("inf"))
-        solves.append(1e3 * plans[0].seconds)
-
-    actions = plans[0].actions[:, None].expand(-1, samples, -1, -1).contiguous()
+    candidates, horizon, _, features, batch = size
+    case = problem(world_model, features, horizon, batch, 0)
+    actions = torch.rand(batch, candidates, horizon, ACTIONS) * 2 - 1
+    left, right, product = (torch.randn(1024, 1024) for _ in range(3))
+    hidden = 2 * features
+    work = 2 * batch * candidates * horizon * (2 * features * hidden + hidden * hidden + ACTIONS * hidden)
+    parts = max(1, round(2 * 1024**3 / work))
+    ratios, best = [], math.inf
     with torch.inference_mode():
-        trajectory = problem.world_model.rollout(problem.state, actions, 1, problem.dt)
-        stages = {"rollout": lambda: problem.world_model.rollout(problem.state, actions, 1, problem.dt)}
-        for name, term in [(t.name, t.objective) for t in problem.objectives]:
-            stages[name] = lambda term=term: term.energy(_fresh(trajectory), problem.goal)
-        for named in problem.guardrails:
-            stages[named.name] = lambda guardrail=named.guardrail: guardrail.margin(_fresh(trajectory))
-        stage_ms = {name: round(_median_ms(stage, args.repeats), 3) for name, stage in stages.items()}
-    return {
-        "samples": samples,
-        "horizon": horizon,
-        "iterations": plans[0].iterations,
-        "evaluations": plans[0].evaluations,
-        "solve_ms": {"p50": round(_quantile(solves, 0.5), 3), "p99": round(_quantile(solves, 0.99), 3)},
-        "stage_ms": stage_ms,
-    }
+        for turn in range(rounds + 1):
+            before, _ = clocked(lambda: torch.mm(left, right, out=product), threads)
+            ms, _ = clocked(lambda: [world_model.rollout(case.state, actions) for _ in range(parts)], threads)
+            after, _ = clocked(lambda: torch.mm(left, right, out=product), threads)
+            if turn:
+                ratios.append((before + after) / 2 * parts * work / (2 * 1024**3) / ms)
+                best = min(best, ms / parts)
+    sizes = {"candidates": candidates, "horizon": horizon, "features": features, "batch": batch, "threads": threads}
+    return {**sizes, "ms_least": round(best, 3), "share": round(statistics.median(ratios), 3)}
 
 
-def _problem(robot, horizon: int, points: int):
-    """A robot at 0.3 m/s, its goal 3 m ahead behind a box, in a 6 m x 6 m room."""
-    import numpy as np
-    import torch
-
-    from objective_agent.config import PluginSpec
-    from objective_agent.plugins import create
-    from objective_agent.types import Goal, NamedGuardrail, Problem, WeightedObjective, WorldState
-
-    angle = np.linspace(-np.pi, np.pi, points, endpoint=False)
-    ranges = 3.0 / np.maximum(np.abs(np.cos(angle)), np.abs(np.sin(angle)))
-    ranges = np.where(np.abs(angle) < 0.25, 1.2 / np.cos(angle), ranges)
-    state = WorldState(
-        stamp=0.0,
-        representation=np.zeros((1, 1, 182)),
-        pose=np.zeros((1, 3)),
-        velocity=np.array([[0.3, 0.0]]),
-        model="bench",
-        points=np.stack([ranges * np.cos(angle), ranges * np.sin(angle)], -1)[None],
-    ).to_torch()
-    names = ("goal_pose", "smooth", "effort", "bump")
-    return Problem(
-        state=state,
-        goal=Goal(position=torch.tensor([[2.5, 0.0]])),
-        world_model=create("world_model", PluginSpec(plugin="unicycle"), robot),
-        objectives=[WeightedObjective(name, 1.0, create("objective", PluginSpec(plugin=name), robot)) for name in names],
-        guardrails=[NamedGuardrail("clearance", create("guardrail", PluginSpec(plugin="clearance"), robot))],
-        horizon=horizon,
-        dt=0.2,
-        futures=1,
-        action_low=torch.tensor([-robot.max_reverse_speed, -robot.max_turn_rate]),
-        action_high=torch.tensor([robot.max_speed, robot.max_turn_rate]),
-        rate_limit=torch.tensor([robot.max_acceleration, robot.max_turn_acceleration]),
-        last_action=torch.tensor([[0.3, 0.0]]),
-    )
+def table(found: dict) -> str:
+    lines = [
+        "| N x H x iterations | D | B | peer | optimizer | ours, ms | peer, ms | faster | energy ours | energy peer |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in found["records"]:
+        lines.append(
+            f"| {row['candidates']} x {row['horizon']} x {row['iterations']} | {row['features']} | {row['batch']} | "
+            f"{row['peer']} | `{row['optimizer']}` | {row['ms_ours']:.1f} | {row['ms_peer']:.1f} | {row['faster']:.2f} x | "
+            f"{row['energy_ours']:.4f} | {row['energy_peer']:.4f} |"
+        )
+    lines += [
+        "",
+        "| bare rollout, N x H | D | B | ms, least | share of the matrix product's throughput |",
+        "|---|---|---|---|---|",
+    ]
+    for row in found["rollouts"]:
+        lines.append(
+            f"| {row['candidates']} x {row['horizon']} | {row['features']} | {row['batch']} | {row['ms_least']:.2f} | "
+            f"{100 * row['share']:.0f} % |"
+        )
+    return "\n".join(lines) + "\n"
 
 
-def _fresh(trajectory):
-    """The trajectory without what an earlier stage has computed on it."""
-    from dataclasses import replace
+def split(page: Path) -> tuple[str, str]:
+    """A page up to its first mark and from its second; InputError without them."""
+    from objective_agent.types import InputError
 
-    return replace(trajectory, readouts={})
-
-
-def _median_ms(stage: Callable[[], object], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        stage()
-        times.append(1e3 * (time.perf_counter() - begun))
-    return statistics.median(times)
-
-
-def _quantile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    try:
+        text = page.read_text()
+        begin = text.index(BEGIN) + len(BEGIN)
+        return text[:begin], text[text.index(END, begin) :]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{page}: can't be read: {error}; give a page of text with --write") from None
+    except ValueError:
+        raise InputError(f"{page}: has no line {BEGIN!r} followed by {END!r}; put them where the table shall be") from None
