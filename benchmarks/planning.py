@@ -28,10 +28,11 @@ EXAMPLE = "objective-agent bench planning --scaling --write docs/speed.md --json
 BEGIN, END = "<!-- table: objective-agent bench planning -->", "<!-- end of table -->"
 PEERS = {"stable-worldmodel": ("mppi", "cem"), "pytorch-mppi": ("mppi",)}
 # Without their dependencies: stable-worldmodel's would bring simulators, and torch for another device.
-PACKAGES = (
-    "stable-worldmodel==0.1.1 pytorch-mppi==0.9.1 arm-pytorch-utilities pytorch-seed scipy gymnasium loguru safetensors numpy "
-    "cloudpickle farama-notifications typing-extensions setuptools filelock fsspec jinja2 markupsafe mpmath networkx sympy"
-).split()
+PACKAGES = [
+    *("stable-worldmodel==0.1.1", "pytorch-mppi==0.9.1", "arm-pytorch-utilities", "pytorch-seed", "scipy", "gymnasium"),
+    *("cloudpickle", "farama-notifications", "loguru", "safetensors", "numpy", "typing-extensions", "setuptools"),
+    *("filelock", "fsspec", "jinja2", "markupsafe", "mpmath", "networkx", "sympy"),
+]
 SIZES = ((64, 4, 2, 128, 1), (128, 6, 3, 128, 1), (256, 12, 4, 128, 1), (2048, 12, 4, 128, 1))
 MORE = ((128, 3, 3, 128, 1), (128, 12, 3, 128, 1), (128, 6, 3, 64, 1), (128, 6, 3, 256, 1), (128, 6, 3, 128, 4))
 NOISE, TEMPERATURE, ELITES, ACTIONS = 0.5, 0.02, 0.1, 2

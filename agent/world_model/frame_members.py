@@ -101,32 +101,39 @@ class Residual(Member):
     def unroll(self, history: Tensor, past: Tensor, actions: Tensor) -> Tensor | None:
         """All steps for candidates [B, N, H, A], without gradients: [B, N, H, 1, D]; None where it can't (several tokens).
 
-        The numbers of `step`, but for rounding, at nearly the speed of the matrix products alone: what known frames and actions
-        add to the first layer is computed before the first step, once per problem, and the rest is done in place.
+        The numbers of `step`, but for rounding, at nearly the speed of the matrix products alone: what known frames add to the
+        first layer is computed once per problem, and everything else in place.
         """
         if self.dynamic > 1 or not torch.is_inference_mode_enabled():
             return None
-        batch, count, horizon = actions.shape[:3]
-        rows, reads, size = batch * count, history.shape[1], history.shape[3]
+        batch, count, horizon, size = *actions.shape[:3], history.shape[3]
+        rows, reads = batch * count, history.shape[1]
         blocks = self.inputs.state.weight.T.split(size)  # one per frame that is looked at, oldest first
-        every = torch.cat([past[:, None].expand(-1, count, -1, -1), actions], 2).unfold(2, reads, 1)  # [B, N, H, A, W]
-        told = every.permute(2, 0, 1, 4, 3).reshape(horizon, batch, count, -1) @ self.inputs.action.weight.T
-        known = self.inputs.state.bias.expand(batch, -1)
-        frames = history[:, :, 0]
-        states = actions.new_empty(horizon, rows, size)
-        for step in range(horizon):
-            still = max(0, reads - step)
-            seen = known
-            for frame, block in zip(frames[:, step:].unbind(1), blocks[:still], strict=True):
-                seen = torch.addmm(seen, frame, block)
-            hidden = told[step].add_(seen[:, None]).view(rows, -1)
-            for frame, block in zip(states[max(0, step - reads) : step], blocks[still:], strict=True):
-                hidden.addmm_(frame, block)
-            hidden = functional.silu(self.norm(hidden), inplace=True)
-            hidden = functional.silu(torch.addmm(self.inner.bias, hidden, self.inner.weight.T), inplace=True)
-            following = torch.addmm(self.out.bias, hidden, self.out.weight.T, out=states[step])
-            before = states[step - 1].view(batch, count, size) if step else frames[:, -1:]
-            following.view(batch, count, size).add_(before)
+        acting, inner, out = (layer.weight.T for layer in (self.inputs.action, self.inner, self.out))
+        bias, within, beyond, norm = self.inputs.state.bias, self.inner.bias, self.out.bias, self.norm
+        if reads > 1:
+            actions = torch.cat([past[:, None].expand(-1, count, -1, -1), actions], 2)
+            actions = actions.unfold(2, reads, 1).transpose(3, 4)  # [B, N, H, W, A]
+        given = actions.transpose(0, 2).transpose(1, 2).reshape(horizon, rows, -1).unbind(0)
+        before, states = history[:, -1:, 0], actions.new_empty(horizon, rows, size)
+        after = states.unbind(0)
+        for step, action in enumerate(given):
+            still = max(0, reads - step)  # so many of the frames that this step sees are the history's
+            hidden = bias
+            for frame, block in zip(history[:, step:, 0].unbind(1), blocks[:still], strict=True) if still else ():
+                hidden = torch.addmm(hidden, frame, block)
+            if still:
+                hidden = hidden.repeat_interleave(count, 0) if batch > 1 else hidden  # else one row, for all
+            for frame, block in zip(after[max(0, step - reads) : step], blocks[still:], strict=True):
+                hidden = torch.addmm(hidden, frame, block)
+            hidden = torch.addmm(hidden, action, acting)
+            hidden = functional.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+            hidden = torch.addmm(within, functional.silu(hidden, inplace=True), inner)
+            following = torch.addmm(beyond, functional.silu(hidden, inplace=True), out, out=after[step])
+            if step:
+                following.add_(after[step - 1])
+            else:
+                following.view(batch, count, size).add_(before)
         return states.view(horizon, batch, count, 1, size).permute(1, 2, 0, 3, 4)
 
 

@@ -77,7 +77,7 @@ class FramePredictor(nn.Module):
                 return mean + log_std.exp() * drawn[:, :, future, step]
 
             found.append(self._unroll(self.members[head], history, past, actions, choose))
-        return torch.stack(found, 2)
+        return found[0].unsqueeze(2) if futures == 1 else torch.stack(found, 2)
 
     def follow(self, history: Tensor, past: Tensor, actions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """(representations [B, N, heads, H, dynamic, D], KL divergence: a scalar, 0 without a latent variable), for training.
