@@ -100,7 +100,7 @@ class Memory(ModuleNode):
         self._configuration = read(message)
 
     def _on_sensing(self, message: String) -> None:
-        """How perception puts readings together: scans are matched in the same way here, and kept when only its model changes."""
+        """How perception puts readings together: scans are matched so here, too, and kept when only its model changes."""
         told = validate(PerceptionParameters, parse(message.data, "perception/settings"), "perception/settings")
         if told.model_copy(update={"encoder": self._sensing.encoder}) != self._sensing:
             self._sensing = told

@@ -108,9 +108,7 @@ def run_episode(
     `gate` None sends the controller's commands straight to the robot.  `period` and `delay` (0 <= delay < period) in seconds.
     `each(now, simulation)` is called before every decision, for events and measurements; True ends the episode.
     """
-    simulation = RobotSimulation(
-        episode.world, robot, seed=episode.seed, camera=camera, slip=episode.slip, start=episode.start
-    )
+    simulation = RobotSimulation(episode.world, robot, seed=episode.seed, camera=camera, slip=episode.slip, start=episode.start)
     simulation.watched = lambda stamp, following: following > math.ceil(stamp / period - 1e-6) * period + 1e-6
     controller.reset(replace(episode, slip=NONE))
     loop = _Loop(simulation, controller, Gate(gate) if gate is not None else None, episode)
