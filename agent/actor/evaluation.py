@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -35,13 +36,17 @@ class Evaluation:
     trajectory: Trajectory
     margins_by_step: Mapping[str, Tensor] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def feasible(self) -> Tensor:
         """[B, N] bool"""
         return (self.violation <= 0) & torch.isfinite(self.energy)
 
     def score(self) -> Tensor:
         """[B, N], smallest is best: the energy of feasible candidates; above all of these the others, by violation."""
+        return self._score
+
+    @cached_property
+    def _score(self) -> Tensor:
         feasible = self.feasible
         worst = torch.where(feasible, self.energy, -torch.inf).amax(1, keepdim=True)
         worst = torch.where(torch.isfinite(worst), worst, 0.0)
