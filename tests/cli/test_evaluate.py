@@ -186,7 +186,7 @@ BAD_PARAMETERS = "/**:\n  ros__parameters: {}\nactor:\n  ros__parameters: {horiz
         (["--world", "blocked.xml"], "blocked"),
         (["--params", "nowhere.yaml"], "can't be read"),
         (["--params", "bad.yaml"], "actor.horizon = -3"),
-        (["--optimizer", "gradient"], "gradient"),
+        (["--optimizer", "simplex"], "simplex"),
         (["--baselines", "zero,one"], "unknown one"),
         (["--rows", "analytic,tea"], "unknown tea"),
         (["--model", "nowhere"], "no such folder"),
