@@ -48,6 +48,9 @@ def add_arguments(parser) -> None:
     )
     parser.add_argument("--rounds", type=int, default=9, metavar="R", help="decisions of each, in turns (default 9)")
     parser.add_argument("--threads", type=int, default=1, metavar="T", help="threads of each process (default 1)")
+    parser.add_argument(
+        "--runtime", choices=("onnx", "torch"), default="onnx", help="what runs our predictor (default onnx, the faster)"
+    )
     parser.add_argument("--sizes", default="", metavar="N,H,I,D,B;...", help="these sizes only (default: the table's)")
     parser.add_argument("--scaling", action="store_true", help="other horizons, features and batches as well")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this page, between its marks")
@@ -67,7 +70,7 @@ def main(args) -> dict:
     torch.set_num_threads(args.threads)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(sizes, args.rounds, args.threads, python, Path(folder))
+            found = measure(sizes, args.rounds, args.threads, python, Path(folder), args.runtime)
     finally:
         torch.set_num_threads(threads)
     if page is not None:
@@ -144,21 +147,21 @@ class Peers:
 
 
 class Distance:
-    """|z - goal|^2 / D."""
+    """|z - goal|^2 / D, for one token."""
 
     needs = "representation"
 
     def energy(self, trajectory, goal):
-        return (trajectory.representations - goal.representation[:, None, None, None]).square().mean((-2, -1))
+        apart = trajectory.representations - goal.representation[:, None, None, None]
+        return apart.square_().mean(-1)[..., 0]
 
 
-def model(folder: Path, features: int):
-    """World model `frame_jepa` with random weights whose actions matter; its files are in `folder`, the peers read them too."""
+def model(folder: Path, features: int) -> None:
+    """Random weights whose actions matter, in a folder as training leaves them; the peers read them too."""
     import torch
 
-    from objective_agent.config import PluginSpec, RobotParameters
     from objective_agent.learning.checkpoint import write_weights
-    from objective_agent.plugins import create
+    from objective_agent.perception.frame_network import FrameEncoderShape, build_encoder
     from objective_agent.world_model.frame_network import FramePredictorShape, build_predictor
 
     torch.manual_seed(features)
@@ -166,10 +169,24 @@ def model(folder: Path, features: int):
     with torch.no_grad():
         network.members[0].inputs.action.weight.mul_(4.0)
     folder.mkdir()
-    data = write_weights(folder / "predictor.safetensors", network, network.shape.model_dump())
-    sha = {"predictor": hashlib.sha256(data).hexdigest(), "encoder": "0" * 64}
+    eyes, sha = build_encoder(FrameEncoderShape(features=features, size=32, width=8, hidden=32)), {}
+    for part, each in (("encoder", eyes), ("predictor", network)):
+        data = write_weights(folder / f"{part}.safetensors", each, each.shape.model_dump())
+        sha[part] = hashlib.sha256(data).hexdigest()
     (folder / "card.yaml").write_text(json.dumps({"name": "bench", "kind": "frames", "sha256": sha}))
-    return create("world_model", PluginSpec(plugin="frame_jepa", model=str(folder)), RobotParameters(), "bench planning")
+
+
+def runtime(name: str, folder: Path, horizon: int, threads: int):
+    """The world model in `folder` run by torch (plugin `frame_jepa`) or exported and run by onnxruntime (`frame_onnx`)."""
+    from objective_agent.config import PluginSpec, RobotParameters
+    from objective_agent.learning.frames.export import export_model
+    from objective_agent.plugins import create
+
+    spec = PluginSpec(plugin="frame_jepa", model=str(folder))
+    if name == "onnx":
+        export_model(folder, horizon, 1)
+        spec = PluginSpec(plugin="frame_onnx", model=str(folder), threads=threads)
+    return create("world_model", spec, RobotParameters(), "bench planning")
 
 
 def problem(world_model, features: int, horizon: int, batch: int, seed: int):
@@ -233,19 +250,26 @@ def clocked(function, threads: int) -> tuple[float, object]:
     return 1e3 * (clock() - begun), result
 
 
-def measure(sizes, rounds: int, threads: int, python: Path, folder: Path) -> dict:
+def measure(sizes, rounds: int, threads: int, python: Path, folder: Path, runs: str) -> dict:
     records, rollouts = [], []
     for features in dict.fromkeys(size[3] for size in sizes):
-        world_model = model(folder / str(features), features)
+        model(folder / str(features), features)
         peers = Peers(python, folder / str(features), threads)
         try:
             for size in sizes:
                 if size[3] == features:
+                    world_model = runtime(runs, folder / str(features), size[1], threads)
                     rollouts.append(rollout(world_model, size, rounds, threads))
                     records += decisions(world_model, peers, size, rounds, threads)
         finally:
             peers.close()
-    return {"rounds": rounds, "clock": "processor" if threads == 1 else "wall", "records": records, "rollouts": rollouts}
+    return {
+        "rounds": rounds,
+        "runtime": runs,
+        "clock": "processor" if threads == 1 else "wall",
+        "records": records,
+        "rollouts": rollouts,
+    }
 
 
 def decisions(world_model, peers: Peers, size, rounds: int, threads: int) -> list[dict]:

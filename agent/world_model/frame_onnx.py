@@ -46,8 +46,10 @@ class FrameOnnx(FrameWorldModel):
                 f"horizon {horizon}, futures {futures}: the exported rollout has {self.horizon} and {self.futures}; "
                 f"{self._again} --horizon {max(horizon, self.horizon)} --futures {max(futures, self.futures)}"
             )
-        filled = actions.new_zeros(*actions.shape[:2], self.horizon, actions.shape[3])
-        filled[:, :, :horizon] = actions
+        filled = actions
+        if horizon < self.horizon:
+            filled = actions.new_zeros(*actions.shape[:2], self.horizon, actions.shape[3])
+            filled[:, :, :horizon] = actions
         given = {"history": history, "past": past, "actions": filled}
         if self.shape.latent:
             noise = torch.zeros(1, 1, self.futures, self.horizon, self.shape.latent)
