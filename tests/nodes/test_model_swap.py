@@ -131,6 +131,11 @@ class Drive:
             future = client.call_async(request)
             assert self.until(future.done, PATIENCE) and future.result().success, self[kind].failure
 
+    def works_with(self, number: int) -> bool:
+        """Whether all who follow have heard which version drives, and have loaded it: one started again holds until then."""
+        followers = (Perception, Memory, Cost, PatientActor)
+        return all(self[kind].health().values["model_version"] == number for kind in followers)
+
     def step_until(self, condition, most=400) -> int:
         for count in range(most):
             if condition():
@@ -193,7 +198,7 @@ def test_a_new_model_is_taken_over_by_all_without_losing_a_decision(ros, until, 
     # who is started again comes up with the version that drives, whatever its parameters say
     for kind in (Perception, PatientActor, Memory, WorldModel):
         drive.start_again(kind)
-        assert until(lambda: drive.step(must=False) and actor._decision.plan, PATIENCE), [
+        assert until(lambda: drive.step(must=False) and actor._decision.plan and drive.works_with(2), PATIENCE), [
             node.health() for node in drive.nodes.values()
         ]
         assert drive.step() and drive.models[-1] == encoder(second)

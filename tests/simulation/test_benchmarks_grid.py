@@ -170,7 +170,7 @@ def test_unknown_tasks_and_missing_packages_are_named_with_the_mend(monkeypatch)
         benchmarks.make("tworoom")
     monkeypatch.setitem(sys.modules, "gym_pusht", None)
     monkeypatch.setitem(benchmarks.CLASSES, "push_t", "gym_pusht:Anything")
-    with pytest.raises(InputError, match=r"push_t: needs gym_pusht; pip install .*objective_agent\[push_t\]"):
+    with pytest.raises(InputError, match=r"push_t: needs gym_pusht; pip install .*objective_agent\[pusht\]"):
         benchmarks.make("push_t")
 
 
