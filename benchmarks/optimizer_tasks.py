@@ -264,16 +264,21 @@ def decision(where: str, horizon: int = 15) -> Task:
         "doorway": [(1.2, y) for y in grid if abs(y - 0.35) > 0.42],
         "dead_end": [(1.0, y) for y in grid if abs(y) < 0.6] + [(x, y) for x in np.arange(0.2, 1.0, 0.05) for y in (-0.6, 0.6)],
     }
+    return Task(where, robot_problem(robot, np.array(room + walls[where]), horizon), None, 1.05)
+
+
+def robot_problem(robot: RobotParameters, points: np.ndarray, horizon: int, features: int = 1) -> Problem:
+    """`robot` at 0.3 m/s among obstacle `points` [P, 2], its goal 2.5 m ahead; a blank representation of `features`."""
     state = WorldState(
         stamp=0.0,
-        representation=np.zeros((1, 1, 1)),
+        representation=np.zeros((1, 1, features)),
         pose=np.zeros((1, 3)),
         velocity=np.array([[0.3, 0.0]]),
         model="bench",
-        points=np.array([room + walls[where]]),
+        points=points[None],
     ).to_torch()
     names = ("goal_pose", "smooth", "effort", "bump")
-    problem = Problem(
+    return Problem(
         state=state,
         goal=Goal(position=torch.tensor([[2.5, 0.0]])),
         world_model=create("world_model", PluginSpec(plugin="unicycle"), robot),
@@ -282,9 +287,8 @@ def decision(where: str, horizon: int = 15) -> Task:
         horizon=horizon,
         dt=DT,
         futures=1,
-        action_low=np.array([-robot.max_reverse_speed, -robot.max_turn_rate]),
-        action_high=np.array([robot.max_speed, robot.max_turn_rate]),
-        rate_limit=np.array([robot.max_acceleration, robot.max_turn_acceleration]),
-        last_action=np.array([[0.3, 0.0]]),
+        action_low=torch.tensor([-robot.max_reverse_speed, -robot.max_turn_rate]),
+        action_high=torch.tensor([robot.max_speed, robot.max_turn_rate]),
+        rate_limit=torch.tensor([robot.max_acceleration, robot.max_turn_acceleration]),
+        last_action=torch.tensor([[0.3, 0.0]]),
     )
-    return Task(where, problem, None, 1.05)

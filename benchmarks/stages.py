@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import world_model
+from benchmarks import optimizer_tasks, world_model
 
 HELP = "where the time of a decision goes: imagine, score, check; by number of candidates and horizon"
 EXAMPLE = "objective-agent bench stages --samples 64 128 --horizons 15 --json stages.json"
@@ -84,40 +84,14 @@ def _row(args, samples: int, horizon: int) -> dict:
 
 
 def _problem(robot, horizon: int, points: int):
-    """A robot at 0.3 m/s, its goal 3 m ahead behind a box, in a 6 m x 6 m room."""
+    """Behind a box ahead, in a 6 m x 6 m room."""
     import numpy as np
-    import torch
-
-    from objective_agent.config import PluginSpec
-    from objective_agent.plugins import create
-    from objective_agent.types import Goal, NamedGuardrail, Problem, WeightedObjective, WorldState
 
     angle = np.linspace(-np.pi, np.pi, points, endpoint=False)
     ranges = 3.0 / np.maximum(np.abs(np.cos(angle)), np.abs(np.sin(angle)))
     ranges = np.where(np.abs(angle) < 0.25, 1.2 / np.cos(angle), ranges)
-    state = WorldState(
-        stamp=0.0,
-        representation=np.zeros((1, 1, 182)),
-        pose=np.zeros((1, 3)),
-        velocity=np.array([[0.3, 0.0]]),
-        model="bench",
-        points=np.stack([ranges * np.cos(angle), ranges * np.sin(angle)], -1)[None],
-    ).to_torch()
-    names = ("goal_pose", "smooth", "effort", "bump")
-    return Problem(
-        state=state,
-        goal=Goal(position=torch.tensor([[2.5, 0.0]])),
-        world_model=create("world_model", PluginSpec(plugin="unicycle"), robot),
-        objectives=[WeightedObjective(name, 1.0, create("objective", PluginSpec(plugin=name), robot)) for name in names],
-        guardrails=[NamedGuardrail("clearance", create("guardrail", PluginSpec(plugin="clearance"), robot))],
-        horizon=horizon,
-        dt=0.2,
-        futures=1,
-        action_low=torch.tensor([-robot.max_reverse_speed, -robot.max_turn_rate]),
-        action_high=torch.tensor([robot.max_speed, robot.max_turn_rate]),
-        rate_limit=torch.tensor([robot.max_acceleration, robot.max_turn_acceleration]),
-        last_action=torch.tensor([[0.3, 0.0]]),
-    )
+    seen = np.stack([ranges * np.cos(angle), ranges * np.sin(angle)], -1)
+    return optimizer_tasks.robot_problem(robot, seen, horizon, features=182)
 
 
 def _fresh(trajectory):

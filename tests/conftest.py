@@ -106,3 +106,14 @@ def until():
         return value
 
     return wait
+
+
+@pytest.fixture
+def one_thread():
+    """Small matrices on several threads of a busy machine spend their time waiting for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

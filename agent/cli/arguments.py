@@ -8,6 +8,7 @@ import math
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,10 @@ def _whole(text: str, least: int, most: int, rule: str) -> int:
     if not least <= value <= most:
         raise argparse.ArgumentTypeError(f"{text}: {rule}")
     return value
+
+
+def again(command: str, args: argparse.Namespace, names: Iterable[str]) -> str:
+    """The command line that gives the arguments called `names` their present values; those that are None are left out."""
+    given = ((name, getattr(args, name)) for name in names)
+    words = [f"--{name} {shlex.quote(str(value))}" for name, value in given if value is not None]
+    return " ".join(["objective-agent", command, *words])

@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import platform
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -102,12 +101,9 @@ def run_missing(protocol, partial: Partial, episodes: int, jobs: int) -> list[di
 
 def command(args: argparse.Namespace) -> str:
     """The command that gives this result again, without what changes nothing in it."""
-    words = ["objective-agent", "evaluate"]
-    for name in ("task", "world", "params", "model", "optimizer", "episodes", "seed", "rows", "baselines"):
-        value = getattr(args, name)
-        if value is not None and not (name == "task" and args.world):
-            words += [f"--{name}", shlex.quote(str(value))]
-    return " ".join([*words, *(["--promises"] if args.promises else [])])
+    what = "world" if args.world else "task"
+    names = (what, "params", "model", "optimizer", "episodes", "seed", "rows", "baselines")
+    return arguments.again("evaluate", args, names) + (" --promises" if args.promises else "")
 
 
 def make_protocol(args: argparse.Namespace):

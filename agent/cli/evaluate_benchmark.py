@@ -7,7 +7,6 @@ Wilson intervals, a line per finished episode on the disk, `--resume` and `--job
 from __future__ import annotations
 
 import argparse
-import shlex
 
 from objective_agent.cli import arguments
 from objective_agent.types import InputError
@@ -104,16 +103,10 @@ def load_settings(path: str | None):
 
 def command(args: argparse.Namespace) -> str:
     """The command that gives this result again, without what changes nothing in it."""
-    words = ["objective-agent", "evaluate"]
-    for name in ("task", "params", "model", "optimizer", "episodes", "seed", "rows", "baselines"):
-        value = getattr(args, name)
-        if (
-            value is not None
-            and not (name == "rows" and value == DEFAULT_ROWS)
-            and not (name == "baselines" and value == "all")
-        ):
-            words += [f"--{name}", shlex.quote(str(value))]
-    return " ".join([*words, "--json", "OUT"])
+    usual = {"rows": DEFAULT_ROWS, "baselines": "all"}
+    names = ("task", "params", "model", "optimizer", "episodes", "seed", "rows", "baselines")
+    told = (name for name in names if name not in usual or getattr(args, name) != usual[name])
+    return arguments.again("evaluate", args, told) + " --json OUT"
 
 
 def show(result: dict) -> None:

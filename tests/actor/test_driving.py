@@ -119,12 +119,7 @@ def drive(walls, start, goals, name="mppi", heading=None, seconds=20.0, seed=0, 
 BOTH = pytest.mark.parametrize("name", ["mppi", "cem"])
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @BOTH

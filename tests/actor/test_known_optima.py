@@ -26,12 +26,7 @@ ALL = pytest.mark.parametrize("name", NAMES)
 PATIENT = {"iterations": 40, "tolerance": 0.0, "patience": 1000, "use_library": False, "samples": 128}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_every_optimizer_is_here():
