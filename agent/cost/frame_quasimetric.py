@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -34,6 +35,7 @@ POOLED = 256
 class FrameQuasimetricShape(Strict):
     """What the weights' shapes depend on; stored with them."""
 
+    kind: Literal["embedding", "graph"] = Field("embedding", description="graph: frame_graph.py, for maps alone")
     features: int = Field(128, ge=1, le=4096, description="of a token")
     dynamic: int = Field(1, ge=1, le=4096, description="tokens that change as the agent moves")
     places: int = Field(0, ge=0, le=4096, description="tokens of the map, a square number; 0: no map")
@@ -51,6 +53,8 @@ class FrameQuasimetricShape(Strict):
             raise ValueError(f"places = {self.places}: the tokens of a map must be a square number")
         if self.places and (self.dynamic != 1 or self.side < 2):
             raise ValueError("a map goes with one dynamic token, the agent's, and has at least 2 x 2 places")
+        if self.kind == "graph" and not (self.places and self.groups == 1 and self.size == self.places):
+            raise ValueError("kind graph needs a map, whose places are its 1 group of components: an encoder of kind cnn_map")
         return self
 
     @property
@@ -60,6 +64,10 @@ class FrameQuasimetricShape(Strict):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name of each array -> its shape."""
         d, h, c, e = self.features, self.hidden, self.channels, self.groups * self.size
+        if self.kind == "graph":
+            convolutions = {"conv1.weight": (9 * d, c), "conv1.bias": (c,), "conv2.weight": (9 * c, c), "conv2.bias": (c,)}
+            known = {"map.mean": (d,), "map.scale": (d,), "where.weight": (d, 2), "where.bias": (2,)}
+            return known | convolutions | {"edges.weight": (c, 9), "edges.bias": (9,)}
         wide = d if self.dynamic == 1 else self.dynamic * self.token_size
         found: dict[str, tuple[int, ...]] = {"mean": (d,), "scale": (d,)}
         if self.dynamic > 1:
@@ -97,6 +105,14 @@ class FrameQuasimetric:
 
     def look(self, places: Array | None) -> tuple[Array, Array]:
         """(features [B, side, side, channels] of all places, the map as one vector [B, POOLED] before its normalisation)."""
+        shape, w, x = self.shape, self.weights, self.features(places)
+        for _ in range(shape.rounds):
+            x = self._norm("round", x + _relu(convolution(x, w["round.weight"], w["round.bias"])))
+        pooled = _relu(convolution(x, w["conv3.weight"], w["conv3.bias"], stride=2)).reshape(len(x), -1)
+        return x, pooled @ w["pool.weight"] + w["pool.bias"]
+
+    def features(self, places: Array | None) -> Array:
+        """[B, side, side, channels]: what is told of each place of maps [B, P, D] by those around it."""
         shape, w = self.shape, self.weights
         if places is None or tuple(places.shape[1:]) != (shape.places, shape.features):
             found = None if places is None else tuple(places.shape)
@@ -104,10 +120,7 @@ class FrameQuasimetric:
         x = ((places - w["map.mean"]) / w["map.scale"]).reshape(-1, shape.side, shape.side, shape.features)
         for name in ("conv1", "conv2"):
             x = _relu(convolution(x, w[f"{name}.weight"], w[f"{name}.bias"]))
-        for _ in range(shape.rounds):
-            x = self._norm("round", x + _relu(convolution(x, w["round.weight"], w["round.bias"])))
-        pooled = _relu(convolution(x, w["conv3.weight"], w["conv3.bias"], stride=2)).reshape(len(x), -1)
-        return x, pooled @ w["pool.weight"] + w["pool.bias"]
+        return x
 
     def modulation(self, x: Array, pooled: Array) -> tuple[Array, ...]:
         """The context of what `look` gave: gains and shifts of both layers, and what a glimpse can read of each place.

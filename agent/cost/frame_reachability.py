@@ -17,6 +17,7 @@ from pydantic import Field
 
 from objective_agent import weights
 from objective_agent.config import RobotParameters, Strict
+from objective_agent.cost.frame_graph import quasimetric
 from objective_agent.cost.frame_quasimetric import FrameQuasimetric, FrameQuasimetricShape
 from objective_agent.cost.trained_head import TrainedHead
 from objective_agent.types import Array, Goal, InputError, Trajectory
@@ -26,7 +27,7 @@ class FrameHead(TrainedHead[FrameQuasimetricShape, FrameQuasimetric]):
     """The trained head of the frame model in `folder`; `spread`: root mean square deviation of a representation's feature."""
 
     def __init__(self, folder: Path):
-        super().__init__(folder, FrameQuasimetricShape, FrameQuasimetric, kind=weights.FRAMES)
+        super().__init__(folder, FrameQuasimetricShape, quasimetric, kind=weights.FRAMES)
         self.spread = float(self.about.get("spread") or 1.0)
 
 
