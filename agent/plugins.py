@@ -55,6 +55,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "hybrid": "objective_agent.actor.hybrid:Hybrid",
         "augmented_lagrangian": "objective_agent.actor.augmented_lagrangian:AugmentedLagrangian",
     },
+    "policy": {"distilled": "objective_agent.actor.policy:DistilledPolicy"},
     "short_term_memory": {
         "latest": "objective_agent.memory.short_term:LatestState",
         "estimator": "objective_agent.memory.estimator:StateEstimator",

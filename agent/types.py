@@ -294,9 +294,11 @@ class Plan:
     """The optimizer's answer: `actions` [B, H, A] with everything needed to understand it.
 
     `feasible` [B] bool; `energy` [B] the weighted sum; `energies` name -> [B] (weighted); `margins` guardrail -> [B] the worst
-    margin over futures and steps; `violation` [B].  `stop_reason`: converged | deadline | iterations.  `mode`: optimizer |
-    policy | braking.  `poses` [B, K, H, 3] are the imagined futures of `actions`; `candidates` holds the last iteration's poses
-    [B, N, H, 3] (first future) with `candidate_energy` [B, N], for looking only.
+    margin over futures and steps; `violation` [B].  `stop_reason`: converged | deadline | iterations | habit.  `mode` is who
+    acted: optimizer (Mode-2) | policy (Mode-1) | fallback (Mode-1, as there was no time for Mode-2) | braking; a policy's
+    energy is NaN where nothing could be hit and nothing was imagined.  `poses` [B, K, H, 3] are the imagined futures of
+    `actions`; `candidates` holds the last iteration's poses [B, N, H, 3] (first future) with `candidate_energy` [B, N], for
+    looking only.
 
     `promises`: read-out -> [B, H], the least over the futures of what the world model said of `actions`, as guardrails hear it;
     step h is over `start` + (h + 1) `dt`.
@@ -325,3 +327,5 @@ class Plan:
     """[B, M, H, A]: runner-ups, best first: the best feasible plans that go another way than `actions` and than each other."""
     mode_energy: Array | None = None
     """[B, M]: their energies; inf where there was no other one (its actions are zeros)."""
+    confidence: Array | None = None
+    """[B]: the policy's probability that Mode-2 can do no better than it (`actor/policy.py`); None: no policy was asked."""

@@ -1,0 +1,111 @@
+"""Who acts: Mode-1 (the policy), Mode-2 (the search), or the one because the other has no time (LeCun 2022, section 3.1).
+
+    plan       the search alone
+    propose    the search, with the policy's proposals among its first candidates
+    adaptive   the policy where its confidence allows; the search (with proposals) where it does not, or after a surprise
+    policy     the policy alone
+
+Whatever the setting but `plan`, the policy answers when there is too little time left for an iteration of the search: fallback.
+Where the problem has guardrails the policy's plan is imagined and checked as any candidate is, once: its mean, else its best
+member, is done only if it keeps them; else the search takes over, or, where there is no time or no search, the robot brakes.
+`Plan.mode` says who acted: "optimizer", "policy", "fallback" or "braking"; `Plan.confidence` what the policy thought of it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Literal
+
+import torch
+
+from objective_agent.actor.answer import INCUMBENT, Pool, make_plan
+from objective_agent.actor.evaluation import evaluate
+from objective_agent.actor.policy import DistilledPolicy
+from objective_agent.actor.problem import as_tensors
+from objective_agent.actor.sampling import limited
+from objective_agent.actor.search import with_known
+from objective_agent.protocols import Optimizer
+from objective_agent.types import Plan, Problem
+
+Mode = Literal["plan", "propose", "adaptive", "policy"]
+HABIT = "habit"
+"""`stop_reason` of a plan that nobody searched for."""
+
+MEMORY = 0.95
+"""A slow iteration of the search counts this much less with every later one."""
+
+
+class Habits:
+    """`solve(problem, deadline, surprised)` -> Plan, as an optimizer's, by whoever is to act.  One thread owns it."""
+
+    def __init__(self, optimizer: Optimizer, policy: DistilledPolicy, mode: Mode, confidence: float = 0.9, proposals: int = 8):
+        """`confidence`: the least with which the policy acts alone; `proposals`: how many the search gets."""
+        self.optimizer, self.policy = optimizer, policy
+        self.mode, self.threshold, self.proposals = mode, confidence, proposals
+        self._iteration = 0.0
+
+    def reset(self, seed: int | None = None) -> None:
+        self.optimizer.reset(seed)
+        self._iteration = 0.0
+
+    def solve(self, problem: Problem, deadline: float, surprised: bool = False) -> Plan:
+        """`surprised`: the world did not do what was imagined, so that habits are not to be trusted."""
+        if self.mode == "plan":
+            return self.optimizer.solve(problem, deadline)
+        started = time.perf_counter()
+        late = deadline - started < self._iteration
+        sure = self.mode == "adaptive" and not surprised and bool((self._confidence(problem) >= self.threshold).all())
+        plan = None
+        if late or sure or self.mode == "policy":
+            plan = self._habit(problem, "fallback" if late and not sure and self.mode != "policy" else "policy")
+            if plan.mode == "braking" and not late and self.mode != "policy":
+                plan = None
+        if plan is None:
+            proposals = self.policy.propose(problem.state, problem.goal, self.proposals)
+            plan = self.optimizer.solve(replace(problem, proposals=proposals), deadline)
+            self._iteration = max(plan.seconds / max(1, plan.iterations), MEMORY * self._iteration)
+        return replace(plan, seconds=time.perf_counter() - started, confidence=self._confidence(problem).cpu())
+
+    def _confidence(self, problem: Problem) -> torch.Tensor:
+        return self.policy.confidence(problem.state, problem.goal)
+
+    def _habit(self, problem: Problem, mode: str) -> Plan:
+        """The policy's plan; with guardrails "braking" where neither it nor a member's keeps them in every problem."""
+        with torch.inference_mode():
+            found = self.policy.answer(problem.state, problem.goal)
+            if not problem.guardrails:
+                return self._unchecked(problem, found.plan, mode)
+            problem = as_tensors(problem)
+            mean, others = found.plan[:, None], found.members
+            actions = with_known(limited(problem, mean), limited(problem, others))
+            evaluation = evaluate(problem, actions)
+            best = evaluation.score()[:, INCUMBENT:].argmin(1) + INCUMBENT
+            index = torch.where(evaluation.feasible[:, INCUMBENT], INCUMBENT, best)
+            count = actions.shape[0] * actions.shape[1]
+            plan = make_plan(problem, actions, evaluation, index, Pool(0, 1.0), 1, count, HABIT)
+            return plan if plan.mode == "braking" else replace(plan, mode=mode)
+
+    def _unchecked(self, problem: Problem, actions: torch.Tensor, mode: str) -> Plan:
+        """Nothing can be hit, so nothing is imagined: the energy is unknown."""
+        low, high = (torch.as_tensor(bound, dtype=actions.dtype, device=actions.device) for bound in
+                     (problem.action_low, problem.action_high))  # fmt: skip
+        actions = torch.minimum(torch.maximum(actions, low), high).cpu()
+        batch, horizon = actions.shape[:2]
+        return Plan(
+            actions=actions,
+            feasible=torch.isfinite(actions).flatten(1).all(1),
+            energy=torch.full((batch,), torch.nan),
+            energies={},
+            margins={},
+            violation=torch.zeros(batch),
+            poses=torch.zeros(()).expand(batch, problem.futures, horizon, 3),
+            iterations=0,
+            evaluations=0,
+            seconds=0.0,
+            stop_reason=HABIT,
+            mode=mode,
+            dt=problem.dt,
+            stamp=problem.state.stamp,
+            start=problem.state.stamp,
+        )

@@ -1,0 +1,172 @@
+"""Mode-1: acts without search, and says how far it can be trusted; distilled from Mode-2's plans (LeCun 2022, section 3.1.3).
+
+    propose(state, goal, n) [B, n, H, A]     the ensemble's mean, its members, and draws round the mean
+    confidence(state, goal) [B] in [0, 1]    the probability that Mode-2's plan would be no better than the policy's
+
+    score = w . [log disagreement of the members, ... of their first action, log spread, step sizes] + b    logistic
+    confidence = isotonic(score)             monotone, fitted on decisions of episodes that never trained
+
+What "no better" means is in the card: by less than a stated energy, or, where energies weren't imagined, the same first action
+within a tolerance; and a reliability table on episodes that neither trained nor calibrated.  The weights stand in the model's
+folder as the part `policy`; they are good for the encoder they were trained for and no other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from objective_agent import weights
+from objective_agent.actor.policy_network import PolicyNetwork, PolicyShape
+from objective_agent.config import RobotParameters, Strict, validate
+from objective_agent.types import ConfigurationError, Goal, WorldState, to_base
+
+PART = "policy"
+PREDICTORS = ("disagreement", "first_disagreement", "spread", "first_spread", "length", "first_length")
+"""What confidence is told by, in this order."""
+
+REMEDY = "train one: objective-agent train --head policy --model {folder} --data PLANS"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`plan` [B, H, A] the ensemble's mean, `members` [B, K, H, A], `spread` [B, H, A], `confidence` [B]."""
+
+    plan: Tensor
+    members: Tensor
+    spread: Tensor
+    confidence: Tensor
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """A score's weights [F] over standardized predictors, and the isotonic map as points: scores ascending, probabilities."""
+
+    mean: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+    scores: Tensor
+    probabilities: Tensor
+
+    def score(self, predictors: Tensor) -> Tensor:
+        """[B] from `predictors` [B, F]."""
+        return ((predictors - self.mean) / self.scale) @ self.weight + self.bias
+
+    def __call__(self, predictors: Tensor) -> Tensor:
+        """[B] probabilities: linear between the points, constant beyond them; 0 for what is no number."""
+        score = self.score(predictors)
+        right = torch.searchsorted(self.scores, score.contiguous()).clamp(1, len(self.scores) - 1)
+        left = right - 1
+        width = (self.scores[right] - self.scores[left]).clamp(min=1e-9)
+        share = ((score - self.scores[left]) / width).clamp(0, 1)
+        found = torch.lerp(self.probabilities[left], self.probabilities[right], share)
+        return torch.nan_to_num(found, nan=0.0).clamp(0, 1)
+
+
+def predictors_of(mean: Tensor, log_std: Tensor) -> Tensor:
+    """[B, F] of what the heads say, [B, K, H, A] each."""
+    apart = mean.var(1, unbiased=False).mean(-1)  # [B, H]
+    spread = log_std.mean(1).mean(-1)
+    length = mean.mean(1).norm(dim=-1)
+    found = [(apart.mean(1) + 1e-6).log(), (apart[:, 0] + 1e-6).log(), spread.mean(1), spread[:, 0]]
+    return torch.stack([*found, length.mean(1), length[:, 0]], -1)
+
+
+class DistilledPolicy:
+    """Plugin "distilled" of the kind `policy`.  ConfigurationError for a model that has none, or whose files don't fit."""
+
+    class Config(Strict):
+        model: str = Field(min_length=1, description="folder of the trained model")
+        device: str = Field("cpu", description="torch device")
+
+    def __init__(self, config: Config, robot: RobotParameters):
+        folder = weights.find_model(config.model)
+        card, remedy = weights.read_card(folder), REMEDY.format(folder=folder)
+        self.about: dict[str, Any] = card.get(PART)
+        if PART not in card["sha256"] or not isinstance(self.about, dict):
+            raise ConfigurationError(f"{folder}: the model has no policy; {remedy}")
+        self.encoder, wanted = str(card["sha256"].get("encoder")), str(self.about.get("encoder"))
+        if wanted != self.encoder:
+            raise ConfigurationError(
+                f"{folder}: its policy was trained for encoder {wanted[:12]}, the model has {self.encoder[:12]}; {remedy}"
+            )
+        arrays, settings, self.model = weights.read_weights(folder, PART, card)
+        where = f"{folder}: {PART}"
+        broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+        if broken:
+            raise ConfigurationError(f"{where}: {', '.join(broken)}: NaN or infinite values; {remedy}")
+        self.shape = validate(PolicyShape, settings, where)
+        self.network = PolicyNetwork(self.shape)
+        known = {name: arrays.pop(f"confidence.{name}", None) for name in Confidence.__dataclass_fields__}
+        weights.load_into(self.network, arrays, where)
+        self.network.to(config.device).eval().requires_grad_(False)
+        self.calibration = _confidence(known, where, config.device)
+        self._device = config.device
+        self._generator = torch.Generator()
+        self._last: tuple[WorldState, Goal, Answer] | None = None
+
+    def answer(self, state: WorldState, goal: Goal) -> Answer:
+        """Everything the policy has to say; kept for the next question about the same state and goal."""
+        if self._last is None or self._last[0] is not state or self._last[1] is not goal:
+            with torch.inference_mode():
+                mean, log_std = self.network(*inputs_of(self.shape, state, goal, self._device))
+                confidence = self.calibration(predictors_of(mean, log_std))
+                members = self.network.actions(mean)
+                spread = (2 * log_std).exp().mean(1).sqrt() * 0.5 * (self.network.high - self.network.low)
+                self._last = (state, goal, Answer(members.mean(1), members, spread, confidence))
+        return self._last[2]
+
+    def propose(self, state: WorldState, goal: Goal, n: int) -> Tensor:
+        """[B, n, H, A]: the mean, the members, and then draws round the mean, the same in every call."""
+        found = self.answer(state, goal)
+        known = torch.cat([found.plan[:, None], found.members], 1)[:, :n]
+        more = n - known.shape[1]
+        if more <= 0:
+            return known
+        self._generator.manual_seed(0)
+        noise = torch.randn(1, more, *found.plan.shape[1:], generator=self._generator).to(known)
+        drawn = found.plan[:, None] + found.spread[:, None] * noise
+        return torch.cat([known, torch.minimum(torch.maximum(drawn, self.network.low), self.network.high)], 1)
+
+    def confidence(self, state: WorldState, goal: Goal) -> Tensor:
+        """[B] in [0, 1]; 0 where the answer has NaN."""
+        return self.answer(state, goal).confidence
+
+
+def inputs_of(shape: PolicyShape, state: WorldState, goal: Goal, device: str = "cpu") -> tuple[Tensor | None, ...]:
+    """(state, goal, velocity, position) as the network reads them; None for what it doesn't."""
+
+    def tensor(value) -> Tensor | None:
+        return None if value is None else torch.as_tensor(value, dtype=torch.float32, device=device)
+
+    position = None
+    if shape.position and goal.position is not None:
+        position = to_base(tensor(state.pose), tensor(goal.position)[:, None])[:, 0]
+    return (
+        tensor(state.representation),
+        tensor(goal.representation) if shape.goal_tokens else None,
+        tensor(state.velocity) if shape.velocity else None,
+        position,
+    )
+
+
+def _confidence(arrays: dict[str, np.ndarray | None], where: str, device: str) -> Confidence:
+    points = arrays["scores"]
+    sizes = {name: (len(PREDICTORS),) for name in ("mean", "scale", "weight")} | {"bias": ()}
+    sizes |= {name: np.shape(points) for name in ("scores", "probabilities")}
+    wrong = [name for name, size in sizes.items() if arrays[name] is None or np.shape(arrays[name]) != size]
+    if (
+        wrong
+        or points.ndim != 1
+        or len(points) < 2
+        or (np.diff(points) < 0).any()
+        or (np.diff(arrays["probabilities"]) < 0).any()
+    ):
+        raise ConfigurationError(f"{where}: its confidence is not calibrated ({', '.join(wrong) or 'points'}); train it again")
+    return Confidence(**{name: torch.as_tensor(np.array(array), device=device) for name, array in arrays.items()})
