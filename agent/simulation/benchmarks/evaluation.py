@@ -85,13 +85,13 @@ class BenchmarkEvaluator:
         rows, timing, models, seen = {}, {}, {}, []
         for row in self.protocol.missing(known):
             if row in BASELINES:
-                rows[row] = self._drive(index, self._baseline(row, index))
+                rows[row] = self.drive(index, self._baseline(row, index))
                 continue
             controller = BenchmarkController(
                 self.mind, settings_of(row, self.protocol.settings), seen if row == "shuffled" else None
             )
             controller.reset(info["goal_image"], seed=index)
-            rows[row] = self._drive(index, lambda image, _, act=controller.act: act(image)) | {"stuck": controller.notes.stuck}
+            rows[row] = self.drive(index, lambda image, _, act=controller.act: act(image)) | {"stuck": controller.notes.stuck}
             timing[row] = {"planning_ms": controller.notes.planning_ms}
             models[row] = self.mind.world_model.model
             seen = controller.notes.seen if row == AGENT else seen
@@ -116,7 +116,7 @@ class BenchmarkEvaluator:
     def _reset(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
         return self.env.reset(seed=self.protocol.seed, options={"split": "test", "index": index})
 
-    def _drive(self, index: int, act: Act) -> dict:
+    def drive(self, index: int, act: Act) -> dict:
         """Episode `index` under `act`: success, steps taken, distance at the end, and the nearest on the way."""
         image, info = self._reset(index)
         steps, ended, nearest = 0, bool(info["success"]), float(info["distance"])
