@@ -34,7 +34,7 @@ from objective_agent_nodes.diagnostics import Health
 from objective_agent_nodes.safety_gate_apart import stand_apart
 
 PERIOD = 0.05  # of the zeros before configure, s
-LEAST_GAP = 0.005  # a flood of commands is answered at the ticks, s
+ANSWERED = 2  # commands between two ticks that are passed on when they arrive; the rest of a flood waits for the tick
 
 
 class SafetyGate(ModuleNode):
@@ -42,11 +42,11 @@ class SafetyGate(ModuleNode):
 
     def __init__(self, **options):
         super().__init__("safety_gate", GateParameters, **options)
-        given = self._parameter_overrides.get("enable_stamped_cmd_vel")
-        self.stamped = given is None or given.value is not False
+        self.stamped = getattr(self._parameter_overrides.get("enable_stamped_cmd_vel"), "value", True) is not False
         self.core: GateState = initial_state()
         self.output = GateOutput(0.0, 0.0, Ladder.EMERGENCY, "not configured", True)
-        self.pressed, self.max_speed, self._counts, self._stepped = False, None, dict.fromkeys(Ladder, 0), -math.inf
+        self.pressed, self.max_speed, self._counts = False, None, dict.fromkeys(Ladder, 0)
+        self._stepped, self._answered = -math.inf, 0
         self._forget()
         self._cmd_vel = self.create_publisher(convert.command_type(self.stamped), "cmd_vel", qos.RELIABLE)
         self._state = self.create_publisher(DiagnosticStatus, "safety_gate/state", qos.RELIABLE)
@@ -94,8 +94,8 @@ class SafetyGate(ModuleNode):
         twist = message.twist if self.stamped else message
         fields = (*(getattr(twist.linear, axis) for axis in "xyz"), *(getattr(twist.angular, axis) for axis in "xyz"))
         self._command = command if all(map(math.isfinite, fields)) else Command(command.stamp, math.nan, math.nan)
-        if time.monotonic() - self._stepped >= LEAST_GAP:
-            self.tick()
+        if self._answered < ANSWERED:
+            self.tick(self._answered + 1)
 
     def _on_scan(self, message: LaserScan) -> None:
         try:
@@ -131,9 +131,9 @@ class SafetyGate(ModuleNode):
 
     # --- what goes out ------------------------------------------------------------------------------------------------------
 
-    def tick(self) -> None:
+    def tick(self, answered: int = 0) -> None:
         """One step of the core, and its answer on the wire; zero whatever happens."""
-        self._stepped = time.monotonic()
+        self._stepped, self._answered = time.monotonic(), answered
         try:
             self.output = self._step()
         except Exception as error:  # a bug in the core must stop the robot, not the gate

@@ -10,9 +10,10 @@ from typing import Any
 
 
 class NewestFirst:
-    """`work(job)` runs in the thread for the newest job given, at most once per `period()` seconds.
+    """`work(job)` runs in the thread for the newest job given, on average at most once per `period()` seconds.
 
-    `failed(error)` gets what `work` raises; the thread lives on.
+    A turn is due one period after the one before was due, not after it came: jobs that come once per period, give or take half
+    of one, then never wait.  Counted from when it came, one late job would make all later ones wait as long.  `failed(error)` gets what `work` raises; the thread lives on.
     """
 
     def __init__(self, work: Callable[[Any], None], failed: Callable[[Exception], None], period: Callable[[], float]):
@@ -42,17 +43,18 @@ class NewestFirst:
             self._thread = None
 
     def _run(self) -> None:
-        begun = -math.inf
+        due = -math.inf
         while True:
             with self._wake:
-                rest = begun + self._period() - time.perf_counter()
+                rest = due - time.perf_counter()
                 if rest > 0:
                     self._wake.wait_for(lambda: self.stopping, rest)
                 self._wake.wait_for(lambda: self.stopping or self._job is not None)
                 if self.stopping:
                     return
                 job, self._job = self._job, None
-            begun = time.perf_counter()
+            period = self._period()
+            due = max(due, time.perf_counter() - 0.5 * period) + period
             try:
                 self._work(job)
             except Exception as error:

@@ -16,6 +16,7 @@ from objective_agent.config import RobotParameters
 from objective_agent.safety import default_parameters
 from objective_agent_nodes import qos, transport
 from objective_agent_nodes.gate_harness import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, GateHarness, end, module_process
+from objective_agent_nodes.safety_gate import ANSWERED, SafetyGate
 
 PARAMETERS = default_parameters(RobotParameters())
 
@@ -100,6 +101,23 @@ def test_the_emergency_stop_stops_within_the_callback_and_latches(harness):
     assert zeros(harness.outputs[-10:]), "going through the lifecycle must not open the latch"
     assert harness.reset().success
     assert harness.moving()
+
+
+def test_a_command_is_answered_when_it_comes_and_a_flood_at_the_ticks(ros):
+    """However soon after a tick it comes: what waited for the next one would be 50 ms older."""
+    gate = SafetyGate(**ros.overrides())
+    outputs = lambda: sum(gate._counts.values())  # noqa: E731
+    try:
+        for _ in range(3):
+            gate.tick()
+            before = outputs()
+            gate._on_command(TwistStamped())
+            assert outputs() == before + 1
+            for _ in range(100):
+                gate._on_command(TwistStamped())
+            assert outputs() == before + ANSWERED
+    finally:
+        gate.destroy_node()
 
 
 def test_zeros_in_every_lifecycle_state_and_three_at_the_end(domain):
