@@ -41,8 +41,9 @@ def run(args: argparse.Namespace, progress: Callable) -> int:
             if kind in BARS:
                 kinds[kind] |= {"bar": BARS[kind], "passed": kinds[kind]["one_step"]["share"] >= BARS[kind]}
     result = {
+        "kind": "expectation",
         "command": arguments.command_line(),
-        "model": str(folder),
+        "model": args.model,
         "sha256": card["sha256"],
         "task": env.task,
         "seed": args.seed,

@@ -65,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
 
 def gather(folder: Path):
     """The Material of a folder: its *.json, bars.yaml and notes.yaml.  InputError for what can't be used."""
-    from objective_agent.results import ablations, benchmarks, cards, evaluations
+    from objective_agent.results import ablations, benchmarks, cards, evaluations, expectations
     from objective_agent.results.bars import load_bars
     from objective_agent.results.render import Material
 
@@ -79,6 +79,8 @@ def gather(folder: Path):
             material.ablations.append(ablations.parse(content, name))
         elif benchmarks.is_benchmark(content):
             material.benchmarks.append(benchmarks.parse(content, name))
+        elif expectations.is_expectation(content):
+            material.expectations.append(expectations.parse(content, name))
         elif cards.is_card(content):
             material.models.append(cards.parse(content, name))
         else:

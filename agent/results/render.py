@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from objective_agent.results import benchmarks, cards
+from objective_agent.results import benchmarks, cards, expectations
 from objective_agent.results.bars import Bars, Verdict, judge
 from objective_agent.results.benchmarks import About
 from objective_agent.results.evaluations import AGENT, Condition, Evaluation, Row, common
@@ -54,6 +54,7 @@ class Material:
     notes: dict[str, Any] = field(default_factory=dict)
     benchmarks: list[dict] = field(default_factory=list)
     about_benchmarks: dict[str, About] = field(default_factory=dict)
+    expectations: list[dict] = field(default_factory=list)
 
 
 def page(material: Material) -> str:
@@ -67,6 +68,7 @@ def page(material: Material) -> str:
     for found in material.ablations:
         parts += ablations.section(found, material.notes.get("ablations") or {})
     parts += benchmarks.section(material.benchmarks, material.about_benchmarks)
+    parts += expectations.section(material.expectations)
     return "\n\n".join(parts) + "\n"
 
 
@@ -310,4 +312,5 @@ def as_numbers(material: Material) -> dict[str, Any]:
             for task, of_task in verdicts(material).items()
         },
         "benchmarks": benchmarks.as_numbers(material.benchmarks),
+        "expectations": [{"task": found["task"], "kinds": found["kinds"]} for found in material.expectations],
     }
