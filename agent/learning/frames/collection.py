@@ -6,6 +6,7 @@ layouts of the task are visited: those of its evaluation stay unseen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -46,16 +47,20 @@ def collect(
 
     InputError for an unknown task, an existing `out` or a full disk; then nothing is left behind.
     """
-    env = environment(task)
-    count = -(-steps // env.episode_steps)
+    env, first = environment(task), 0
     said = {"seed": seed, "steps": 0, "protocol": env.protocol, **(about or {})}
-    chunks = [(task, seed, first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
     with FrameWriter(out, task, env.action_size, env.state_size, said) as writer:
-        for episodes in drive_all(chunks, jobs):
-            for episode in episodes:
-                writer.add(episode.images, episode.actions, episode.states, episode.layout)
-                writer.about["steps"] += len(episode.actions)
-            report(writer.about["steps"], steps)
+        while (missing := steps - writer.about["steps"]) > 0:  # again where episodes end before they are `episode_steps` long
+            length = writer.about["steps"] / first if first else env.episode_steps
+            last = first + math.ceil(missing / length)
+            chunks = [(task, seed, begin, min(begin + CHUNK, last)) for begin in range(first, last, CHUNK)]
+            for episodes in drive_all(chunks, jobs):
+                for episode in episodes:
+                    if writer.about["steps"] < steps:
+                        writer.add(episode.images, episode.actions, episode.states, episode.layout)
+                        writer.about["steps"] += len(episode.actions)
+                report(min(writer.about["steps"], steps), steps)
+            first = last
     data = FrameData.open(out)
     return data, coverage(data)
 

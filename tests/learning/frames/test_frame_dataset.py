@@ -150,6 +150,18 @@ def test_a_collection_does_not_depend_on_the_number_of_processes(tmp_path):
     one.verify()
 
 
+def test_episodes_that_end_early_are_made_up_for(tmp_path):
+    gymnasium = pytest.importorskip("gymnasium")
+    task = "gym:CartPole-v1"  # falls after some twenty steps, of the fifty that an episode of collection may have
+    pytest.importorskip("pygame")
+    assert gymnasium.spec("CartPole-v1")
+    one, _ = collect(task, tmp_path / "one", 300, seed=1)
+    lengths = np.bincount(one.episode) - 1
+    assert 300 <= one.meta["steps"] == lengths.sum() < 300 + lengths[-1] and lengths.mean() < 40
+    two, _ = collect(task, tmp_path / "two", 300, seed=1, jobs=2)
+    assert two.meta["sha256"] == one.meta["sha256"]
+
+
 def test_kill_9_leaves_nothing_that_looks_like_data_and_the_next_run_works(tmp_path):
     out = tmp_path / "data"
     process = subprocess.Popen([*COLLECT, str(out), "--steps", "900000"], cwd=ROOT, stderr=subprocess.DEVNULL)
