@@ -174,7 +174,7 @@ def run(variant: Variant, config, robot, data, windows) -> dict:
         trainer = Trainer(config, data, Path(folder), robot, variant.seed, threads=1)
         began = time.process_time()
         while trainer.step < config.steps:
-            trainer._train_step()
+            trainer.advance()
             if trainer.step % 50 == 0:
                 print(f"  step {trainer.step} of {config.steps}", file=sys.stderr, flush=True)
         seconds = time.process_time() - began

@@ -21,11 +21,12 @@ EXAMPLE = "objective-agent train --data data/apartment --config config/train_apa
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", nargs="+", required=True, metavar="DIR|BAG", help="a data set's folder, or MCAP bags")
+    data = "a data set's folder, or MCAP bags; --head policy: logs of plans"
+    parser.add_argument("--data", nargs="+", required=True, metavar="DIR|BAG", help=data)
     config = "training settings (default: config/train_apartment.yaml; for images config/train_TASK.yaml)"
     parser.add_argument("--config", type=Path, metavar="FILE", help=config)
     parser.add_argument("--out", type=Path, metavar="DIR", help="the model's folder, e.g. models/mine")
-    head = "give the finished model --model only this, into its folder: reachability (distance to goal images), memory"
+    head = "give the finished model --model only this, into its folder: reachability (distance to goal images), memory, policy"
     parser.add_argument("--head", choices=HEADS, help=head)
     parser.add_argument("--model", metavar="DIR", help="with --head: the model's folder")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=arguments.count, default=2, metavar="N", help="CPU threads (default: 2; 1 is repeatable)"
     )
+    parser.add_argument("--device", default="cpu", metavar="D", help="torch device: cpu or cuda (default: cpu)")
     parser.add_argument(
         "--params", metavar="FILE", help="ROS parameter file with the robot's limits (default: the shipped one)"
     )
@@ -64,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
     data = open_data(args.data, args.out, args.params)
     from objective_agent.learning.trainer import Trainer
 
-    trainer = Trainer(config, data, args.out, robot, args.seed, args.threads)
+    trainer = Trainer(config, data, args.out, robot, args.seed, args.threads, args.device)
     if args.resume:
         trainer.resume()
     about = {"command": arguments.command_line(), "regularizer": config.regularizer}

@@ -22,7 +22,8 @@ def main(args: argparse.Namespace) -> int:
     data = FrameData.open(args.data[0])
     config = load_config(args.config, data.task, args.minutes, args.steps)
     prepare(args.out, args.resume)
-    trainer = FrameTrainer(config, data, args.out, args.seed, args.threads)
+    data.verify()
+    trainer = FrameTrainer(config, data, args.out, args.seed, args.threads, args.device)
     if args.resume:
         trainer.resume()
     with progress(trainer, lines) as report:
@@ -37,9 +38,10 @@ def train_head(args: argparse.Namespace) -> int:
     """`--head reachability` for a finished model of images: a new head, on data of its task; encoder and predictor stay."""
     import torch
 
-    from objective_agent import weights
+    from objective_agent import devices, weights
     from objective_agent.cli.train_head import line, progress, settings_of
     from objective_agent.config import PluginSpec, RobotParameters, validate
+    from objective_agent.learning.frames.batches import Frames
     from objective_agent.learning.frames.dataset import FrameData
     from objective_agent.learning.frames.reachability import FrameReachabilityConfig
     from objective_agent.learning.frames.reachability_part import add_reachability
@@ -48,16 +50,19 @@ def train_head(args: argparse.Namespace) -> int:
     if args.head != "reachability":
         raise InputError(f"--head {args.head}: a model of images has none; it has reachability")
     torch.set_num_threads(args.threads)
+    device = devices.find(args.device, "--device")
     data, folder = FrameData.open(args.data[0]), weights.find_model(args.model)
     card = weights.read_card(folder, kind=weights.FRAMES)
     if card.get("task") != data.task:
         raise InputError(f"{folder}: is a model of {card.get('task')}, the data are of {data.task}; give data of its own task")
     settings = {**card["configuration"].get("reachability", {}), **settings_of(args)}
     config = validate(FrameReachabilityConfig, settings, str(args.config or folder))
-    encoder = create("encoder", PluginSpec(plugin="frame_jepa", model=str(folder)), RobotParameters()).network
+    data.verify()
+    spec = PluginSpec(plugin="frame_jepa", model=str(folder), device=args.device)
+    encoder = create("encoder", spec, RobotParameters()).network
     with progress() as report:
         about = add_reachability(
-            folder, encoder, data, config, args.seed, lambda at: report("training", at.share, line(at.losses))
+            folder, encoder, Frames(data, device), config, args.seed, lambda at: report("training", at.share, line(at.losses))
         )
     _show_gate(about["gate"])
     return 0

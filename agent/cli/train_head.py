@@ -1,7 +1,7 @@
 """`objective-agent train --head HEAD`: what a finished model gets later, into its folder.
 
 reachability: a value head on its representations.  memory: what its predictions and encodings are worth to short-term memory
-(`learning/estimation.py`; `train` does that by itself at its end).
+(`learning/estimation.py`; `train` does that by itself at its end).  policy: Mode-1, from logs of plans (cli/train_policy.py).
 
 Encoder and predictor stay as they are.  The head is written at the end, so that killing a run leaves the model as it was.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from objective_agent.cli import arguments
 from objective_agent.types import InputError
 
-HEADS = ("reachability", "memory")
+HEADS = ("reachability", "memory", "policy")
 PROTOCOL = (
     "pairs of moments of one episode in held-out worlds; goals: the picture alone; spearman with the least steps that odometry "
     "allows; route: with the true way's length, detour: where it is 1.3 times the straight line; l2: the same for the "
@@ -40,10 +40,16 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(f"--head {args.head} needs --model DIR: the finished model that it is trained for")
     if args.resume or args.out is not None:
         raise InputError(f"--head {args.head} takes neither --resume nor --out: it takes minutes, and is written into --model")
+    if args.head == "policy":
+        from objective_agent.cli import train_policy
+
+        return train_policy.main(args)
     if len(args.data) == 1 and is_frames(args.data[0]):
         from objective_agent.cli import train_frames
 
         return train_frames.train_head(args)
+    if args.device != "cpu":
+        raise InputError(f"--device {args.device}: heads of robots' models are trained on the CPU; leave it out")
     torch.set_num_threads(args.threads)
     if args.head == "memory":
         return calibrate_memory(args)

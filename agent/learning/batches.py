@@ -6,12 +6,13 @@ All randomness of batch number i comes from (seed, i): a run that goes on after 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from objective_agent import devices
 from objective_agent.learning import people
 from objective_agent.learning.windows import Sequences
 from objective_agent.perception.jepa_network import BEAMS, IMAGE_SIZE, SCANS, SECTORS, encoder_inputs
@@ -46,6 +47,12 @@ class Batch:
     """[(1 + S) n, 180] m, NaN unknown; what the lidar saw, hidden from the encoder or not."""
     worlds: np.ndarray
     """[n]"""
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with its tensors on `device`."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {name: devices.move(value, device) for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **tensors, frames={name: devices.move(value, device) for name, value in self.frames.items()})
 
     @property
     def windows(self) -> int:

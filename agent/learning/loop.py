@@ -22,8 +22,9 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
+from objective_agent import devices
 from objective_agent.config import NonNegative, Positive, Strict
 from objective_agent.learning import checkpoint
 from objective_agent.types import InputError, ObjectiveAgentError
@@ -32,6 +33,9 @@ from objective_agent.weights import CARD
 logger = logging.getLogger(__name__)
 LONGEST_STEP = 30.0
 """A step that took longer (the process was paused) counts as this, s."""
+
+UNHEARD = 20
+"""On a GPU losses are read back after so many steps at most: a step that waits for its loss leaves the GPU idle."""
 
 
 class CollapseError(ObjectiveAgentError):
@@ -78,13 +82,15 @@ class TrainingLoop(ABC):
     model: nn.Module
     optimizer: torch.optim.Optimizer
 
-    def __init__(self, config: ScheduleConfig, out: Path, seed: int = 0, threads: int = 1):
+    def __init__(self, config: ScheduleConfig, out: Path, seed: int = 0, threads: int = 1, device: str = "cpu"):
         if (config.steps is None) == (config.minutes is None):
             raise InputError("training needs a length: give either --minutes M, or steps in the configuration")
+        self.device = devices.find(device)
         self.config, self.out, self.seed, self.threads = config, Path(out), seed, threads
         self.step, self.seconds = 0, 0.0
         self._smooth: dict[str, float] = {}
         self._held_out: dict[str, float] = {}
+        self._unheard: list[dict[str, Tensor]] = []
         torch.set_num_threads(threads)
         torch.manual_seed(seed)
 
@@ -93,8 +99,8 @@ class TrainingLoop(ABC):
         """Measures the trained model, writes it and its card, last; returns the card."""
 
     @abstractmethod
-    def _train_step(self) -> dict[str, float]:
-        """One step of the optimizer; increments `step`; returns losses by name.  CollapseError when one is not finite."""
+    def _train_step(self) -> dict[str, Tensor]:
+        """One step of the optimizer; increments `step`; returns its losses by name, `total` and scalars without gradients."""
 
     @abstractmethod
     def _look(self) -> None:
@@ -126,12 +132,9 @@ class TrainingLoop(ABC):
         saved = time.monotonic()
         try:
             while self._share() < 1:
-                began = time.perf_counter()
-                losses = self._train_step()
-                self.seconds += min(time.perf_counter() - began, LONGEST_STEP)
-                for name, value in losses.items():
-                    self._smooth[name] = value + 0.95 * (self._smooth.get(name, value) - value)
+                self.advance()
                 if self.step % self.config.report_steps == 0 or self.step == 1:
+                    self._hear()
                     self._look()
                     self._log()
                 report(self._report())
@@ -146,7 +149,32 @@ class TrainingLoop(ABC):
         self.checkpoint_path.unlink(missing_ok=True)
         return card
 
+    def advance(self) -> None:
+        """One step of the training.  CollapseError when the loss is not finite."""
+        began = time.perf_counter()
+        self._unheard.append(self._train_step())
+        if self.device.type == "cpu" or len(self._unheard) >= UNHEARD:
+            self._hear()
+        self.seconds += min(time.perf_counter() - began, LONGEST_STEP)
+
+    def _hear(self) -> None:
+        """Reads the losses of the last steps back, all at once, and smooths them.  CollapseError where one is not finite."""
+        unheard, self._unheard = self._unheard, []
+        if not unheard:
+            return
+        read = torch.stack([torch.stack([value.detach() for value in losses.values()]) for losses in unheard]).tolist()
+        for step, values in enumerate(read, self.step - len(read)):
+            losses = dict(zip(unheard[0], values, strict=True))
+            if not math.isfinite(losses["total"]):
+                raise CollapseError(
+                    f"step {step}: the loss is not finite; lower learning_rate, or look for wild values in the data"
+                )
+            for name, value in losses.items():
+                self._smooth[name] = value + 0.95 * (self._smooth.get(name, value) - value)
+
     def save(self) -> None:
+        """Writes a checkpoint.  CollapseError, and the one before stays, where a loss was not finite."""
+        self._hear()
         progress = {"step": self.step, "seconds": self.seconds, "smooth": self._smooth, "identity": self._identity()}
         checkpoint.save_checkpoint(self.checkpoint_path, self.model, self.optimizer, progress | self._remember())
 

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from objective_agent import devices
+
 NEAR = 0.5
 """Clearances below this count more, m."""
 
@@ -56,15 +58,14 @@ def relative_pose(origin: Tensor, pose: Tensor) -> Tensor:
 def motion(predicted: Tensor, found: Tensor, unit: tuple[float, float, float], weight: Tensor) -> Tensor:
     """Relative poses, `predicted` [K, H, n, 3] against `found` [H, n, 3]: Huber, quadratic within one `unit` (m, m, rad)."""
     error = predicted - found
-    error = torch.cat([error[..., :2], torch.atan2(torch.sin(error[..., 2:]), torch.cos(error[..., 2:]))], -1) / torch.tensor(
-        unit
-    )
+    error = torch.cat([error[..., :2], torch.atan2(torch.sin(error[..., 2:]), torch.cos(error[..., 2:]))], -1)
+    error = error / devices.move(torch.tensor(unit), error.device)
     return (functional.smooth_l1_loss(error, torch.zeros_like(error), reduction="none").sum(-1) * weight).mean()
 
 
 def velocity(predicted: Tensor, found: Tensor, weight: Tensor) -> Tensor:
     """Velocities at the ends of the steps, `predicted` [K, H, n, 2] against `found` [H, n, 2]."""
-    scale = torch.tensor(VELOCITY_SCALE)
+    scale = devices.move(torch.tensor(VELOCITY_SCALE), predicted.device)
     error = functional.smooth_l1_loss(predicted / scale, (found / scale).expand_as(predicted), reduction="none")
     return (error.mean(-1) * weight).mean()
 

@@ -31,7 +31,7 @@ CHUNK = 256
 
 def predictions(model: JepaModel, data: Sequences, starts: np.ndarray, horizon: int, view: str) -> dict[str, np.ndarray]:
     """Everything measured, over windows n: poses relative to the start and labels, learned [K, H, n] and found [H, n]."""
-    parts = [_predict(model, chunk) for chunk in _chunks(data, starts, horizon, view)]
+    parts = [_predict(model, chunk.to(_device(model))) for chunk in _chunks(data, starts, horizon, view)]
     return {name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]}
 
 
@@ -46,7 +46,7 @@ def _predict(model: JepaModel, batch) -> dict[str, np.ndarray]:
     predictor = model.predictor
     states = predictor.imagine(encoded, batch.actions, predictor.shape.heads)
     motions, _ = predictor.motions(states, batch.velocities[0], batch.before, batch.actions)
-    origin = torch.zeros(motions.shape[0], motions.shape[2], 3)
+    origin = motions.new_zeros(motions.shape[0], motions.shape[2], 3)
     learned = compose(origin, motions.transpose(1, 2)).transpose(1, 2)
     analytic = compose(origin[0], _analytic(batch, predictor.shape.nominal)).transpose(0, 1)
     truth = relative_pose(batch.poses[:1], batch.poses[1:])
@@ -69,13 +69,17 @@ def _predict(model: JepaModel, batch) -> dict[str, np.ndarray]:
         "range_error": (log_range - batch.log_ranges).abs().T,
         "range_scale": log_scale.exp().T,
     }
-    return {name: value.numpy() for name, value in found.items()} | {"worlds": batch.worlds}
+    return {name: value.cpu().numpy() for name, value in found.items()} | {"worlds": batch.worlds}
 
 
 def _analytic(batch, nominal: Nominal) -> Tensor:
     """Relative poses [n, H, 3] of the analytic model alone."""
     commands = torch.cat([batch.before[None], batch.actions.transpose(0, 1)])
     return nominal_rollout(batch.velocities[0], commands, nominal)[0].transpose(0, 1)
+
+
+def _device(model: JepaModel) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _turn(angle: Tensor) -> Tensor:
@@ -121,9 +125,10 @@ def surprise_level(model: JepaModel, data: Sequences, starts: np.ndarray) -> flo
         for begin in range(0, len(starts), CHUNK):
             rows = starts[begin : begin + CHUNK]
             batch = make_batch(data, rows, SURPRISE_STEP, np.array([SURPRISE_STEP]), VIEWS[view], generator(0, begin))
+            batch = batch.to(_device(model))
             start, came = model.encode(batch)
             expected = model.predictor.imagine(start, batch.actions, model.predictor.shape.heads)[:, -1].mean(0)
-            excess.append(((expected - came) ** 2).mean(-1).sqrt().numpy())
+            excess.append(((expected - came) ** 2).mean(-1).sqrt().cpu().numpy())
         errors, worlds = np.concatenate(excess), data.world[starts]
         for world in np.unique(worlds):
             errors[worlds == world] -= np.median(errors[worlds == world])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from objective_agent import devices
 from objective_agent.config import NonNegative, Strict
 from objective_agent.learning import losses
 from objective_agent.learning.batches import PEOPLE_SECTORS, Batch
@@ -41,7 +42,7 @@ class Step:
 
     losses: dict[str, Tensor]
     representations: Tensor
-    relative_uninformed: float
+    relative_uninformed: Tensor
 
 
 class JepaModel(nn.Module):
@@ -105,14 +106,15 @@ class JepaModel(nn.Module):
             relative_uninformed=uninformed,
         )
 
-    def _relative(self, encoded: Tensor, batch: Batch, random: torch.Generator) -> tuple[Tensor, float]:
+    def _relative(self, encoded: Tensor, batch: Batch, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """(loss of the pose between two encoded moments of each window, the loss of always guessing the batch's mean)."""
         moments, count = len(encoded), batch.windows
-        first = torch.randint(moments, (count,), generator=random)
-        second = (first + torch.randint(1, moments, (count,), generator=random)) % moments
-        steps = torch.cat([torch.zeros(1, dtype=torch.int64), batch.offsets])
-        window = torch.arange(count)
+        draws = torch.stack([torch.randint(least, moments, (count,), generator=random) for least in (0, 1)])
+        first, further = devices.move(draws, encoded.device)
+        second = (first + further) % moments
+        steps = torch.cat([batch.offsets.new_zeros(1), batch.offsets])
+        window = torch.arange(count, device=encoded.device)
         target = losses.relative_targets(batch.poses[steps[first], window], batch.poses[steps[second], window])
         guess = self.relative_head(torch.cat([encoded[first, window], encoded[second, window]], -1))
         uninformed = ((target - target.mean(0)) ** 2).sum(-1).mean()
-        return ((guess - target) ** 2).sum(-1).mean(), float(uninformed)
+        return ((guess - target) ** 2).sum(-1).mean(), uninformed

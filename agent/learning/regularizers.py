@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from objective_agent import devices
+
 NAMES = ("vicreg", "sigreg", "none")
 PROJECTIONS, KNOTS, REACH = 128, 17, 5.0
 
@@ -40,9 +42,10 @@ def vicreg(representations: Tensor) -> tuple[Tensor, Tensor]:
 
 def sigreg(representations: Tensor, generator: torch.Generator) -> Tensor:
     """Mean over random directions of the squared distance between the batch's characteristic function and the normal's."""
-    directions = torch.randn(representations.shape[1], PROJECTIONS, generator=generator)
+    device = representations.device
+    directions = devices.move(torch.randn(representations.shape[1], PROJECTIONS, generator=generator), device)
     projected = representations @ functional.normalize(directions, dim=0)
-    knots = torch.linspace(-REACH, REACH, KNOTS)
+    knots = torch.linspace(-REACH, REACH, KNOTS, device=device)
     normal = torch.exp(-0.5 * knots**2)
     phase = projected[..., None] * knots
     distance = (torch.cos(phase).mean(0) - normal) ** 2 + torch.sin(phase).mean(0) ** 2

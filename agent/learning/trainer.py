@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
+from objective_agent import devices
 from objective_agent.config import RobotParameters
 from objective_agent.learning import estimation, metrics
 from objective_agent.learning.batches import Hiding, generator, make_batch
@@ -66,9 +67,16 @@ class Trainer(TrainingLoop):
     config: TrainingConfig
 
     def __init__(
-        self, config: TrainingConfig, data: Sequences, out: Path, robot: RobotParameters, seed: int = 0, threads: int = 1
+        self,
+        config: TrainingConfig,
+        data: Sequences,
+        out: Path,
+        robot: RobotParameters,
+        seed: int = 0,
+        threads: int = 1,
+        device: str = "cpu",
     ):
-        super().__init__(config, out, seed, threads)
+        super().__init__(config, out, seed, threads, device)
         self.data = data
         self.starts = {split: data.starts(config.horizon, split) for split in ("train", "calibration", "test")}
         for split, least in (("train", config.batch), ("calibration", 1), ("test", 1)):
@@ -84,11 +92,11 @@ class Trainer(TrainingLoop):
                 features=config.features, hidden=config.encoder_hidden, batch_norm=config.regularizer == "sigreg", **scale
             ),
             PredictorShape(features=config.features, hidden=config.predictor_hidden, heads=config.heads, nominal=nominal),
-        )
+        ).to(self.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        self._guessed = 1.0
+        self._guessed = torch.ones((), device=self.device)
         self._weights = _bootstrap(seed, int(data.world.max()) + 1, config.heads)
 
     def finish(self, about: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +115,7 @@ class Trainer(TrainingLoop):
                 **about,
                 "seed": self.seed,
                 "threads": self.threads,
+                "device": devices.title(self.device),
                 "training": {"steps": self.step, "minutes": round(self.seconds / 60, 2), "windows": self.step * config.batch},
                 "configuration": config.model_dump(),
                 "data": {
@@ -122,12 +131,12 @@ class Trainer(TrainingLoop):
             },
         )
         try:
-            return estimation.write_calibration(self.out, self.model.encoder, self.data)
+            return estimation.write_calibration(self.out, self.model.encoder.cpu(), self.data)
         except InputError as error:  # the model is finished and drives; its memory believes the newest encoding
             logger.warning("memory is not calibrated: %s", error)
             return card
 
-    def _train_step(self) -> dict[str, float]:
+    def _train_step(self) -> dict[str, torch.Tensor]:
         config = self.config
         self.model.train()
         random = generator(self.seed, "batch", self.step)
@@ -142,10 +151,10 @@ class Trainer(TrainingLoop):
             beams=config.hide_beams,
             mirror=config.mirror,
         )
-        batch = make_batch(self.data, starts, config.horizon, offsets, hiding, random)
+        batch = make_batch(self.data, starts, config.horizon, offsets, hiding, random).to(self.device)
         step = self.model.step(
             batch,
-            self._weights[:, None, batch.worlds],
+            devices.move(self._weights[:, None, batch.worlds], self.device),
             config.regularizer,
             config.losses.covariance,
             torch_random,
@@ -154,10 +163,6 @@ class Trainer(TrainingLoop):
         )
         weights = config.losses.model_dump()
         total = sum(weights[name] * value for name, value in step.losses.items())
-        if not torch.isfinite(total):
-            raise CollapseError(
-                f"step {self.step}: the loss is not finite; lower learning_rate, or look for wild values in the data"
-            )
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * self._rate()
         self.optimizer.zero_grad(set_to_none=True)
@@ -165,9 +170,9 @@ class Trainer(TrainingLoop):
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimizer.step()
         self.step += 1
-        guessed = float(step.losses["relative"].detach()) / max(step.relative_uninformed, 1e-9)
-        self._guessed = guessed + 0.95 * (self._guessed - guessed)
-        return {"total": float(total.detach()), **{name: float(value.detach()) for name, value in step.losses.items()}}
+        guessed = step.losses["relative"].detach() / step.relative_uninformed.clamp(min=1e-9)
+        self._guessed = self._guessed.lerp(guessed, 0.05)
+        return {"total": total.detach(), **{name: value.detach() for name, value in step.losses.items()}}
 
     def _look(self) -> None:
         """Held-out figures and the collapse meter; CollapseError once it is certain."""
@@ -175,9 +180,9 @@ class Trainer(TrainingLoop):
         self.model.eval()
         random = generator(self.seed, "look")
         starts = random.choice(self.starts["calibration"], min(128, len(self.starts["calibration"])), replace=False)
-        batch = make_batch(self.data, starts, config.horizon, np.array([config.horizon]), None, random)
+        batch = make_batch(self.data, starts, config.horizon, np.array([config.horizon]), None, random).to(self.device)
         with torch.inference_mode():
-            weight = torch.ones(config.heads, 1, len(starts))
+            weight = torch.ones(config.heads, 1, len(starts), device=self.device)
             step = self.model.step(batch, weight, "none", 0.0, torch.Generator().manual_seed(0), False)
         part = metrics.predictions(self.model, self.data, starts, config.horizon, "all")
         near = part["clearance_found"] < config.calibration.clearance_near
@@ -185,8 +190,8 @@ class Trainer(TrainingLoop):
         self._held_out = {
             "rank": effective_rank(step.representations),
             "std": float(step.representations.std(0).mean()),
-            "relative": float(step.losses["relative"]) / max(step.relative_uninformed, 1e-9),
-            "relative_trained": self._guessed,
+            "relative": float(step.losses["relative"]) / max(float(step.relative_uninformed), 1e-9),
+            "relative_trained": float(self._guessed),
             "latent": float(step.losses["latent"]),
             "position": float(part["position"][-1].mean()),
             "analytic": float(part["analytic_position"][-1].mean()),

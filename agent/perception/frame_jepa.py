@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from objective_agent import weights
+from objective_agent import devices, weights
 from objective_agent.config import RobotParameters, Strict, validate
 from objective_agent.perception.frame_network import FrameEncoderShape, build_encoder
 from objective_agent.perception.image import observed_pictures
@@ -31,10 +31,10 @@ class FrameJepaEncoder:
         where = f"{folder}: encoder"
         self.network = build_encoder(validate(FrameEncoderShape, settings, where))
         weights.load_into(self.network, arrays, where)
-        self.network.to(config.device).eval()
+        self._device = devices.find(config.device)
+        self.network.to(self._device).eval()
         self.tokens, self.dynamic = self.network.tokens, self.network.dynamic
         self.features = self.network.features
-        self._device = config.device
 
     def encode(self, observation: Observation) -> Representation:
         """Tokens [B, T, D].  InputError without pictures, or for arrays that are none."""

@@ -74,7 +74,7 @@ class EncoderNetwork(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor], bfloat16: bool = False) -> Tensor:
         """Representations [n, D] of n observations; `bfloat16` computes the large layers in that precision."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(inputs["velocity"].device.type, torch.bfloat16, enabled=bfloat16):
             parts = [
                 self._present(self._lidar, inputs["ranges"], inputs["has_scan"], self.no_lidar),
                 self._present(self._camera, inputs["image"], inputs["has_image"], self.no_camera),

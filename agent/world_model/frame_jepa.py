@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from objective_agent import weights
+from objective_agent import devices, weights
 from objective_agent.config import RobotParameters, Strict, validate
 from objective_agent.types import Array, ConfigurationError, InputError, Trajectory, WorldState
 from objective_agent.world_model.frame_network import FramePredictorShape, build_predictor
@@ -127,9 +127,9 @@ class FrameJepa(FrameWorldModel):
         self.shape = validate(FramePredictorShape, settings, where)
         self.network = build_predictor(self.shape)
         weights.load_into(self.network, arrays, where)
-        self.network.to(config.device).eval().requires_grad_(False)
+        self._device = devices.find(config.device)
+        self.network.to(self._device).eval().requires_grad_(False)
         self.representation_model = str(card["sha256"].get("encoder"))
-        self._device = config.device
 
     def _to_tensor(self, values: Array) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self._device)

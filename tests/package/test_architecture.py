@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 AGENT, NODES = "objective_agent", "objective_agent_nodes"
 MODULES = ("perception", "world_model", "cost", "actor", "memory", "configurator", "safety")
-CONTRACTS = {"types", "protocols", "config", "plugins", "weights"}
+CONTRACTS = {"types", "protocols", "config", "plugins", "weights", "devices"}
 TORCH_FREE = ("", ".safety", ".memory", ".cost", ".configurator", ".types", ".config", ".plugins", ".protocols")
 ROS = {"rclpy", "launch", "launch_ros", "ament_index_python"}
 

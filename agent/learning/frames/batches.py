@@ -9,13 +9,17 @@ All randomness of batch number i comes from (seed, i).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from objective_agent import devices
 from objective_agent.learning.frames.dataset import FrameData
+
+UPLOAD = 8192
+"""Images that go to a GPU at once when all do."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,10 @@ class Clips:
     """[n, X] further rows of each window's layout."""
     layouts: np.ndarray
     """[n]"""
+
+    def to(self, device: torch.device) -> Clips:
+        """The same windows with their actions on `device`."""
+        return replace(self, past=devices.move(self.past, device), actions=devices.move(self.actions, device))
 
 
 class Windows:
@@ -101,6 +109,32 @@ class Windows:
         return self.rows[low + (random.random((len(layouts), more)) * (high - low)).astype(np.int64)]
 
 
-def images(data: FrameData, rows: np.ndarray) -> Tensor:
-    """The frames of `rows` (any shape), uint8 [..., 64, 64, 3], in memory."""
-    return torch.from_numpy(data.take("image", rows))
+class Frames:
+    """The images of a data set as tensors on a device.
+
+    A GPU keeps all of them from the first time on, where they take at most half of its free memory: no step then waits for a
+    disk.  Otherwise, and on a CPU, they are read when they are asked for.
+    """
+
+    def __init__(self, data: FrameData, device: str | torch.device = "cpu"):
+        self.data, self.device = data, torch.device(device)
+        self._kept: Tensor | None = None
+        self._keep = self._fits(data.columns["image"].nbytes)
+
+    def __call__(self, rows: np.ndarray) -> Tensor:
+        """The images of `rows` (any shape), uint8 [..., 64, 64, 3]."""
+        if self._keep:
+            if self._kept is None:
+                self._kept = self._all()
+            return self._kept[devices.move(torch.from_numpy(rows), self.device)]
+        return devices.move(torch.from_numpy(self.data.take("image", rows)), self.device)
+
+    def _fits(self, size: int) -> bool:
+        return 2 * size <= devices.free(self.device)
+
+    def _all(self) -> Tensor:
+        images = self.data.columns["image"]
+        kept = torch.empty(images.shape, dtype=torch.uint8, device=self.device)
+        for first in range(0, len(images), UPLOAD):
+            kept[first : first + UPLOAD] = torch.from_numpy(np.array(images[first : first + UPLOAD]))
+        return kept

@@ -66,10 +66,11 @@ def figures(
     if not len(starts) == len(goals) == len(shortest) == len(detour):
         raise InputError("gate: starts, goals, shortest and detour must have the same length")
     learned, plain = [], []
+    device = metric.weights["mean"].device
     encoder.eval()
     with torch.inference_mode():
         for first in range(0, len(starts), CHUNK):
-            here, there = (encoder(torch.from_numpy(images[first : first + CHUNK])) for images in (starts, goals))
+            here, there = (encoder(torch.from_numpy(images[first : first + CHUNK]).to(device)) for images in (starts, goals))
             d = encoder.dynamic
             places = here[:, d:] if metric.shape.places else None
             learned.append(metric.steps(here[:, None, :d], there[:, None, :d], places)[:, 0])
@@ -90,4 +91,4 @@ def figures(
 
 
 def _numpy(parts: list[Tensor]) -> np.ndarray:
-    return torch.cat(parts).float().numpy()
+    return torch.cat(parts).float().cpu().numpy()

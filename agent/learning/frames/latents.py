@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from objective_agent import devices
 from objective_agent.learning.batches import generator
+from objective_agent.learning.frames.batches import Frames
 from objective_agent.learning.frames.dataset import FrameData
 from objective_agent.learning.frames.where import fit_where
 from objective_agent.types import InputError
@@ -52,16 +54,21 @@ class Latents:
         sample = self.tokens[:: max(1, len(self.tokens) // 20_000)].float()
         return float((sample - sample.mean(0)).square().mean().sqrt())
 
+    def take(self, rows: np.ndarray) -> Tensor:
+        """The tokens [..., dynamic, D] of `rows` (any shape), float32."""
+        return self.tokens[devices.move(torch.from_numpy(rows), self.tokens.device)].float()
+
 
 def latents_of(
     encoder: nn.Module,
-    data: FrameData,
+    frames: Frames,
     split: str = "train",
     most_rows: int = 150_000,
     seed: int = 0,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Latents:
-    """What `encoder` (images -> [n, T, D]) makes of the data's whole episodes, at most about `most_rows` rows."""
+    """What `encoder` (images -> [n, T, D]) makes of whole episodes, at most about `most_rows` rows, on the device of `frames`."""
+    data = frames.data
     rows = choose(data, split, most_rows, seed)
     follows = np.append((rows[1:] == rows[:-1] + 1) & (data.episode[rows[1:]] == data.episode[rows[:-1]]), False)
     layouts, layout = np.unique(data.layout[rows], return_inverse=True)
@@ -70,18 +77,19 @@ def latents_of(
     with torch.inference_mode():
         tokens = None
         for first in range(0, len(rows), CHUNK):
-            found = agent(torch.from_numpy(data.take("image", rows[first : first + CHUNK])))[:, : encoder.dynamic]
+            found = agent(frames(rows[first : first + CHUNK]))[:, : encoder.dynamic]
             if tokens is None:
-                tokens = torch.empty(len(rows), *found.shape[1:], dtype=torch.float16 if found.shape[1] > 1 else torch.float32)
+                kind = torch.float16 if found.shape[1] > 1 else torch.float32
+                tokens = torch.empty(len(rows), *found.shape[1:], dtype=kind, device=found.device)
             tokens[first : first + len(found)] = found
             report(min(first + CHUNK, len(rows)), len(rows))
         maps = None
         if encoder.tokens > encoder.dynamic:
-            maps = scenes(encoder, data, rows, layout, len(layouts), seed)
+            maps = scenes(encoder, frames, rows, layout, len(layouts), seed)
     where = None
     if maps is not None:
         some = where_rows(layout, generator(seed, "where", 0))
-        where = fit_where(tokens[torch.from_numpy(some), 0], data.take("image", rows[some]), layout[some])
+        where = fit_where(tokens[:, 0].cpu()[torch.from_numpy(some)], data.take("image", rows[some]), layout[some])
     return Latents(tokens.clone(), layout, follows, None if maps is None else maps.clone(), where)
 
 
@@ -97,7 +105,7 @@ def choose(data: FrameData, split: str, most: int, seed: int) -> np.ndarray:
     return rows[np.isin(data.episode[rows], kept)]
 
 
-def scenes(encoder: nn.Module, data: FrameData, rows: np.ndarray, layout: np.ndarray, layouts: int, seed: int) -> Tensor:
+def scenes(encoder: nn.Module, frames: Frames, rows: np.ndarray, layout: np.ndarray, layouts: int, seed: int) -> Tensor:
     """The map tokens [layouts, MAP_FRAMES, P, D] (float16) as some frames of each layout show them."""
     order = np.argsort(layout, kind="stable")
     counts = np.bincount(layout, minlength=layouts)
@@ -106,7 +114,7 @@ def scenes(encoder: nn.Module, data: FrameData, rows: np.ndarray, layout: np.nda
     chosen = rows[order[first[:, None] + (share * counts[:, None]).astype(np.int64)]].ravel()
     found = []
     for at in range(0, len(chosen), CHUNK):
-        images = torch.from_numpy(data.take("image", chosen[at : at + CHUNK]))
+        images = frames(chosen[at : at + CHUNK])
         found.append(encoder.scene(images) if hasattr(encoder, "scene") else encoder(images)[:, encoder.dynamic :])
     tokens = torch.cat(found).half()
     return tokens.view(layouts, MAP_FRAMES, *tokens.shape[1:])

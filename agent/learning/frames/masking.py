@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from objective_agent import devices
 from objective_agent.config import Strict
 
 GREY = 128
@@ -36,7 +37,7 @@ def hide(images: Tensor, masking: Masking, random: torch.Generator) -> Tensor:
     hidden = blocks(clips * each, -(-height // masking.patch), -(-width // masking.patch), masking, random)
     hidden = hidden.repeat_interleave(masking.patch, 1).repeat_interleave(masking.patch, 2)[:, :height, :width]
     hidden = hidden.view(clips, each, height, width) & (torch.rand(clips, 1, 1, 1, generator=random) < masking.share)
-    return torch.where(hidden[..., None], torch.full((), GREY, dtype=torch.uint8), images)
+    return images.masked_fill(devices.move(hidden, images.device)[..., None], GREY)
 
 
 def blocks(count: int, rows: int, columns: int, masking: Masking, random: torch.Generator) -> Tensor:

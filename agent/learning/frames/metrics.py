@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from objective_agent.learning.batches import generator
-from objective_agent.learning.frames.batches import Clips, Windows, images
+from objective_agent.learning.frames.batches import Clips, Frames, Windows
 from objective_agent.learning.frames.collapse import Health
-from objective_agent.learning.frames.dataset import FrameData
 from objective_agent.learning.frames.model import FrameModel
 from objective_agent.world_model.frame_network import FramePredictor
 
@@ -60,7 +59,7 @@ def _flat(tokens: Tensor) -> Tensor:
 
 
 def _ridge(gram: Tensor) -> Tensor:
-    return RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    return RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
 
 
 def r2(found: Tensor, state: Tensor) -> list[float]:
@@ -71,23 +70,23 @@ def r2(found: Tensor, state: Tensor) -> list[float]:
 
 
 @torch.inference_mode()
-def encode(model: FrameModel, data: FrameData, rows: np.ndarray) -> Tensor:
+def encode(model: FrameModel, frames: Frames, rows: np.ndarray) -> Tensor:
     """The predicted tokens of `rows` [n], as float32 [n, dynamic, D]."""
-    parts = [model.agent(images(data, rows[first : first + CHUNK])) for first in range(0, len(rows), CHUNK)]
+    parts = [model.agent(frames(rows[first : first + CHUNK])) for first in range(0, len(rows), CHUNK)]
     return torch.cat(parts)
 
 
 @torch.inference_mode()
-def predict(model: FrameModel, predictor: FramePredictor, data: FrameData, clips: Clips, history: int) -> tuple[Tensor, Tensor]:
+def predict(model: FrameModel, predictor: FramePredictor, frames: Frames, clips: Clips, history: int) -> tuple[Tensor, Tensor]:
     """(what came [n, W + H, dynamic, D], what was predicted [n, K, H, dynamic, D], K members)."""
     came, predicted = [], []
     for first in range(0, len(clips.rows), CHUNK):
         part = slice(first, first + CHUNK)
-        frames = images(data, clips.rows[part])
-        encoded = model.agent_clips(frames)
+        images = frames(clips.rows[part])
+        encoded = model.agent_clips(images)
         before = encoded[:, :history]
         if predictor.shape.tokens > predictor.shape.dynamic:
-            scene = model.encoder.scene(frames[:, history - 1])
+            scene = model.encoder.scene(images[:, history - 1])
             before = torch.cat([before, scene[:, None].expand(-1, history, -1, -1)], 2)
         futures = predictor.rollout(before, clips.past[part], clips.actions[part][:, None], predictor.shape.heads)
         came.append(encoded)
@@ -98,14 +97,15 @@ def predict(model: FrameModel, predictor: FramePredictor, data: FrameData, clips
 class Judge:
     """Measures a model on held-out windows again and again: which windows are hard depends on the data alone."""
 
-    def __init__(self, data: FrameData, windows: Windows, train: Windows, history: int, seed: int, most: int, probes: int):
-        self.data, self.history = data, history
+    def __init__(self, frames: Frames, windows: Windows, train: Windows, history: int, seed: int, most: int, probes: int):
+        self.frames, self.data, self.history = frames, frames.data, history
         random = generator(seed, "judge")
         starts = windows.some(random, most)
         self.clips = windows.clips(starts)
         self.probe_rows = np.sort(random.choice(train.rows, min(probes, len(train.rows)), replace=False))
-        self.states = torch.from_numpy(data.take("state", self.clips.rows))
-        self.hard = self._hard(random, train)
+        self.states = torch.from_numpy(self.data.take("state", self.clips.rows))
+        self.hard = self._hard(random, train).to(frames.device)
+        self.clips, self.states = self.clips.to(frames.device), self.states.to(frames.device)
 
     def _hard(self, random: np.random.Generator, train: Windows) -> Tensor:
         """[n] bool: the windows in which the state moves most otherwise than the action makes it move on average."""
@@ -126,9 +126,9 @@ class Judge:
         members; `hard_h`: the same on hard windows; `state_h`: per number, as a share of its deviation; `latent`; health.
         """
         model.eval()
-        came, predicted = predict(model, predictor, self.data, self.clips, self.history)
-        known = torch.from_numpy(self.data.take("state", self.probe_rows))
-        fitted = Probe.fit(encode(model, self.data, self.probe_rows), known)
+        came, predicted = predict(model, predictor, self.frames, self.clips, self.history)
+        known = torch.from_numpy(self.data.take("state", self.probe_rows)).to(self.frames.device)
+        fitted = Probe.fit(encode(model, self.frames, self.probe_rows), known)
         told = fitted(came[:, self.history :]).flatten(0, 1)
         found: dict[str, Any] = {"probe_r2": r2(told, self.states[:, self.history :].flatten(0, 1))}
         for step in STEPS:

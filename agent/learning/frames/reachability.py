@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,20 +25,23 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from objective_agent import devices
 from objective_agent.config import NonNegative, Positive, Strict
+from objective_agent.cost.frame_graph import quasimetric
 from objective_agent.cost.frame_quasimetric import SCALE, FrameQuasimetric, FrameQuasimetricShape
 from objective_agent.learning.batches import generator
 from objective_agent.learning.frames.latents import Latents
 from objective_agent.learning.reachability import Progress
 from objective_agent.types import InputError
 
-GAINS = {"film1.weight": 0.6, "film2.weight": 0.6, "place.weight": 0.6}
+GAINS = {"edges.weight": 0.3, "film1.weight": 0.6, "film2.weight": 0.6, "place.weight": 0.6}
 BUFFERS = ("mean", "scale", "map.mean", "map.scale", "pool.mean", "pool.scale")
 MOMENTUM = 0.05
 """Of the running mean and width of pooled maps."""
 
 
 class FrameReachabilityConfig(Strict):
+    kind: Literal["embedding", "graph"] = Field("embedding", description="graph: ways on the map are counted (frame_graph.py)")
     hidden: int = Field(256, ge=8, le=4096)
     groups: int = Field(8, ge=1, le=64)
     size: int = Field(32, ge=1, le=256, description="components per group")
@@ -68,7 +72,7 @@ class FrameReachabilityNetwork(nn.Module):
         fixed = dict(fixed or {})
         for name, size in shape.shapes().items():
             value = fixed[name].float().clone() if name in fixed else initial(name, size)
-            if name in BUFFERS:
+            if name in BUFFERS or (shape.kind == "graph" and name.startswith("where.")):
                 self.register_buffer(name.replace(".", "_"), value)
             else:
                 self.register_parameter(name.replace(".", "_"), nn.Parameter(value))
@@ -79,7 +83,7 @@ class FrameReachabilityNetwork(nn.Module):
         return {name: getattr(self, name.replace(".", "_")) for name in self.shape.shapes()}
 
     def quasimetric(self) -> FrameQuasimetric:
-        return FrameQuasimetric(self.shape, self.arrays())
+        return quasimetric(self.shape, self.arrays())
 
     def weights(self) -> list[nn.Parameter]:
         """All parameters but the multiplier, which climbs."""
@@ -108,11 +112,11 @@ class FrameReachabilityNetwork(nn.Module):
 
     def _context(self, metric: FrameQuasimetric, places: Tensor | None) -> tuple | None:
         """The maps' context; on the way the running mean and width of pooled maps follow those of this batch."""
-        if places is None:
-            return metric.context(None)
+        if places is None or self.shape.kind == "graph":
+            return metric.context(places)
         features, pooled = metric.look(places)
         with torch.no_grad():
-            momentum = max(MOMENTUM, 1 / (1 + float(self.seen_maps)))
+            momentum = (1 / (1 + self.seen_maps)).clamp(min=MOMENTUM)
             self.seen_maps += 1
             self.pool_mean.lerp_(pooled.detach().mean(0), momentum)
             self.pool_scale.lerp_(pooled.detach().std(0, correction=0).clamp(min=1e-2), momentum)
@@ -143,9 +147,9 @@ def pairwise(start: Tensor, end: Tensor, groups: int) -> Tensor:
     g = end.shape[1]
     with torch.no_grad():
         ahead = (start[:, :, None] - end[:, None]).unflatten(-1, (groups, -1))
-        largest = ahead.max(-1).indices + torch.arange(0, size, size // groups)  # [L, n, g, groups]
-        first = size * torch.arange(layouts * n).view(layouts, n, 1, 1)
-        last = size * torch.arange(layouts * g).view(layouts, 1, g, 1)
+        largest = ahead.max(-1).indices + torch.arange(0, size, size // groups, device=start.device)  # [L, n, g, groups]
+        first = size * torch.arange(layouts * n, device=start.device).view(layouts, n, 1, 1)
+        last = size * torch.arange(layouts * g, device=start.device).view(layouts, 1, g, 1)
     ahead = start.reshape(-1)[largest + first] - end.reshape(-1)[largest + last]
     return SCALE * functional.relu(ahead).mean(-1)
 
@@ -167,15 +171,18 @@ def train(
     seed: int = 0,
     report: Callable[[Progress], None] | None = None,
 ) -> FrameReachabilityNetwork:
-    """The trained head; with `steps` (and one thread) the result depends on latents, configuration and seed alone."""
+    """The trained head; with `steps` (and one thread) the result depends on latents, configuration and seed alone.
+
+    It is trained where the latents are.
+    """
     torch.manual_seed(seed)
     _, dynamic, features = latents.tokens.shape
     shape = shape_of(config, features, dynamic, 0 if latents.maps is None else latents.maps.shape[2])
-    network = FrameReachabilityNetwork(shape, statistics(latents))
+    network = FrameReachabilityNetwork(shape, statistics(latents)).to(latents.tokens.device)
     optimizer = torch.optim.AdamW(network.weights(), config.learning_rate, weight_decay=config.weight_decay)
     ascent = torch.optim.Adam([network.multiplier], 1e-2)
     pairs = Pairs(latents, config)
-    began, step, share, smooth = time.monotonic(), 0, 0.0, {}
+    began, step, share, smooth = time.monotonic(), 0, 0.0, None
     while share < 1:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * (min(1.0, (step + 1) / 100) * (1 - share) + 0.005)
@@ -186,15 +193,18 @@ def train(
         optimizer.step()
         network.climb(ascent, config)
         step += 1
-        now = {"push": float(losses["push"].detach()), "step": float(network.step_length.detach().mean()),
-               "apart": float(network.apart), "violation": float(network.violation.detach())}  # fmt: skip
-        smooth = {name: 0.98 * smooth.get(name, value) + 0.02 * value for name, value in now.items()}
+        now = torch.stack([losses["push"], network.step_length.mean(), network.apart, network.violation]).detach()
+        smooth = now if smooth is None else smooth.lerp(now, 0.02)
         spent = time.monotonic() - began
         share = step / config.steps if config.steps else spent / (60 * config.minutes)
         if report is not None and step % 25 == 0:
-            report(Progress(step, min(1.0, share), spent * (1 / max(share, 1e-6) - 1), dict(smooth)))
-    network.steps_taken, network.last = step, smooth
+            report(Progress(step, min(1.0, share), spent * (1 / max(share, 1e-6) - 1), _named(smooth)))
+    network.steps_taken, network.last = step, _named(smooth)
     return network.eval()
+
+
+def _named(values: Tensor) -> dict[str, float]:
+    return dict(zip(("push", "step", "apart", "violation"), values.tolist(), strict=True))
 
 
 class Pairs:
@@ -220,11 +230,9 @@ class Pairs:
         maps = None
         if latents.maps is not None:
             frames = random.integers(0, latents.maps.shape[1], len(layouts))
-            maps = latents.maps[torch.from_numpy(layouts), torch.from_numpy(frames)].float()
-        return self._take(rows), self._take(rows + 1), self._take(goals), maps
-
-    def _take(self, rows: np.ndarray) -> Tensor:
-        return self.latents.tokens[torch.from_numpy(rows)].float()
+            chosen = (devices.move(torch.from_numpy(each), latents.maps.device) for each in (layouts, frames))
+            maps = latents.maps[tuple(chosen)].float()
+        return latents.take(rows), latents.take(rows + 1), latents.take(goals), maps
 
 
 class Groups:
@@ -241,7 +249,9 @@ class Groups:
 
 def shape_of(config: FrameReachabilityConfig, features: int, dynamic: int, places: int) -> FrameQuasimetricShape:
     """For representations of `dynamic` tokens that move and a map of `places`, `features` each."""
-    same = {name: getattr(config, name) for name in ("hidden", "groups", "size", "token_size", "channels")}
+    same = {name: getattr(config, name) for name in ("kind", "hidden", "groups", "size", "token_size", "channels")}
+    if config.kind == "graph":
+        same |= {"groups": 1, "size": places}
     return FrameQuasimetricShape(features=features, dynamic=dynamic, places=places, **same)
 
 
@@ -259,4 +269,4 @@ def statistics(latents: Latents) -> dict[str, Tensor]:
 
 def export(network: FrameReachabilityNetwork) -> dict[str, np.ndarray]:
     """The head's arrays by name, as they are stored."""
-    return {name: value.detach().float().numpy() for name, value in network.arrays().items()}
+    return {name: value.detach().float().cpu().numpy() for name, value in network.arrays().items()}

@@ -27,7 +27,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from objective_agent import plugins
+from objective_agent import devices, plugins
 from objective_agent.config import NonNegative, PluginSpec, Strict
 from objective_agent.learning import regularizers
 
@@ -118,9 +118,11 @@ def centred(encoded: Tensor, layouts: Tensor) -> Tensor:
     variance estimates the variance within a layout: each mean that is taken away costs a sample.
     """
     clips, frames, tokens, size = encoded.shape
-    _, group = torch.unique(layouts, return_inverse=True)
+    _, group = torch.unique(layouts, return_inverse=True)  # where the layouts are, a CPU: no GPU is waited for
     count = int(group.max()) + 1
+    sizes = devices.move(torch.bincount(group, minlength=count), encoded.device)
+    group = devices.move(group, encoded.device)
     sums = encoded.new_zeros(count, tokens, size).index_add(0, group, encoded.sum(1))
-    means = sums / (frames * torch.bincount(group, minlength=count)[:, None, None])
+    means = sums / (frames * sizes[:, None, None])
     flat = (encoded - means[group][:, None]).flatten(0, 2)
     return flat * (clips * frames / max(1, clips * frames - count)) ** 0.5

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from objective_agent.learning.frames import auxiliary
-from objective_agent.learning.frames.batches import Windows, images
-from objective_agent.learning.frames.dataset import FrameData
+from objective_agent.learning.frames.batches import Frames, Windows
 from objective_agent.learning.frames.latents import Latents, choose, latents_of, scenes
 from objective_agent.learning.frames.model import FrameModel
 from objective_agent.learning.frames.reachability import Pairs, statistics
@@ -32,8 +31,9 @@ class Stage:
 
     name = ""
 
-    def __init__(self, config: FrameTrainingConfig, model: FrameModel, data: FrameData, train: Windows, seed: int):
-        self.config, self.model, self.data, self.train, self.seed = config, model, data, train, seed
+    def __init__(self, config: FrameTrainingConfig, model: FrameModel, frames: Frames, train: Windows, seed: int):
+        self.config, self.model, self.frames, self.train, self.seed = config, model, frames, train, seed
+        self.data, self.device = frames.data, frames.device
         self.history = config.predictor.history
 
     @property
@@ -64,8 +64,8 @@ class Represent(Stage):
 
     def losses(self, random, torch_random):
         config, model, weights = self.config, self.model, self.config.losses
-        clips = self.train.draw(random, config.batch, more=config.more_frames)
-        frames = images(self.data, np.concatenate([clips.rows, clips.more], 1))
+        clips = self.train.draw(random, config.batch, more=config.more_frames).to(self.device)
+        frames = self.frames(np.concatenate([clips.rows, clips.more], 1))
         encoded = model.agent_clips(model.regularizer.view(frames, torch_random))
         targets = model.regularizer.targets(frames, encoded)
         last = self.history + config.horizon
@@ -75,7 +75,7 @@ class Represent(Stage):
         )
         moving = encoded[:, self.history - model.frames : last]
         error, uninformed = model.inverse.loss(model.stacked(moving), clips.actions)
-        self.guessed = float(error.detach()) / max(float(uninformed), 1e-9)
+        self.guessed = error.detach() / uninformed.clamp(min=1e-9)
         penalty = model.regularizer.penalty(encoded, targets, torch.from_numpy(clips.layouts), torch_random)
         found = {
             "latent": weights.latent * auxiliary.rollout(predicted, future[:, None, None]),
@@ -106,10 +106,10 @@ class Frozen(Stage):
         self.index = np.full(self.data.rows, -1)
         self.index[rows] = np.arange(len(rows))
         if latents is None:
-            latents = latents_of(model.encoder, self.data, most_rows=self.data.rows, seed=self.seed)
+            latents = latents_of(model.encoder, self.frames, most_rows=self.data.rows, seed=self.seed)
         elif latents.maps is not None:
             with torch.inference_mode():
-                maps = scenes(model.encoder, self.data, rows, latents.layout, len(latents.maps), self.seed)
+                maps = scenes(model.encoder, self.frames, rows, latents.layout, len(latents.maps), self.seed)
             latents = replace(latents, maps=maps.clone())
         self.latents = latents
         if latents.where is not None:
@@ -118,7 +118,7 @@ class Frozen(Stage):
 
     def tokens(self, rows: np.ndarray) -> Tensor:
         """[..., dynamic, D] of training rows."""
-        return self.latents.tokens[torch.from_numpy(self.index[rows])].float()
+        return self.latents.take(self.index[rows])
 
     def prepare_reachability(self) -> None:
         """Means, scales and the read-out of the agent's place, before it learns anything."""
@@ -127,7 +127,8 @@ class Frozen(Stage):
             return
         with torch.no_grad():
             for name, value in statistics(self.latents).items():
-                getattr(network, name.replace(".", "_")).copy_(value)
+                if name in network.shape.shapes():
+                    getattr(network, name.replace(".", "_")).copy_(value)
 
     def value_losses(self, moments: Tensor, successors: Tensor, goals: Tensor, places: Tensor | None) -> dict[str, Tensor]:
         """The quasimetric's losses; the last one makes its multiplier climb where all else descends."""
@@ -162,17 +163,17 @@ class Scene(Frozen):
         for first in range(0, len(starts), 4096):
             rows = starts[first : first + 4096]
             history = self.tokens(self.data.history(rows, self.history))
-            past = torch.from_numpy(self.data.past_actions(rows, self.history))
-            action = torch.from_numpy(self.data.take("action", rows))[:, None, None]
+            past = torch.from_numpy(self.data.past_actions(rows, self.history)).to(self.device)
+            action = torch.from_numpy(self.data.take("action", rows)).to(self.device)[:, None, None]
             guess = self.model.scout.rollout(history, past, action)[:, 0, 0, 0]
-            found[rows] = ((guess - self.tokens(rows + 1)) ** 2).mean((1, 2)).numpy()
+            found[rows] = ((guess - self.tokens(rows + 1)) ** 2).mean((1, 2)).cpu().numpy()
         return found
 
     def losses(self, random, torch_random):
         config, model, scene = self.config, self.model, self.config.scene
-        clips = self.train.draw(random, scene.layouts, scene.sequences, scene.goals + 1, scene.surprising)
+        clips = self.train.draw(random, scene.layouts, scene.sequences, scene.goals + 1, scene.surprising).to(self.device)
         more = clips.more[:: scene.sequences]
-        places = model.encoder.scene(images(self.data, more[:, -1]))
+        places = model.encoder.scene(self.frames(more[:, -1]))
         seen = self.tokens(clips.rows)
         before = seen[:, : self.history]
         scenery = places.repeat_interleave(scene.sequences, 0)[:, None].expand(-1, self.history, -1, -1)

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from objective_agent import devices
 from objective_agent.learning.batches import generator
 from objective_agent.learning.card import write_model
-from objective_agent.learning.frames.batches import Windows
+from objective_agent.learning.frames.batches import Frames, Windows
 from objective_agent.learning.frames.collapse import MOST_INVERSE, Health
 from objective_agent.learning.frames.dataset import SPLITS, FrameData
 from objective_agent.learning.frames.gate import gate
@@ -48,9 +49,11 @@ class FrameTrainer(TrainingLoop):
     config: FrameTrainingConfig
     model: FrameModel
 
-    def __init__(self, config: FrameTrainingConfig, data: FrameData, out: Path, seed: int = 0, threads: int = 1):
-        super().__init__(config, out, seed, threads)
-        self.data = data
+    def __init__(
+        self, config: FrameTrainingConfig, data: FrameData, out: Path, seed: int = 0, threads: int = 1, device: str = "cpu"
+    ):
+        super().__init__(config, out, seed, threads, device)
+        self.data, self.frames = data, Frames(data, self.device)
         history = config.predictor.history
         self.windows = {split: Windows(data, config.horizon, history, split) for split in SPLITS}
         for split, least in (("train", config.batch), ("calibration", 8), ("test", 8)):
@@ -59,16 +62,16 @@ class FrameTrainer(TrainingLoop):
                     f"{data.path}: {len(self.windows[split])} {split} windows of {config.horizon} steps, {least} are needed: "
                     "collect more --steps"
                 )
-        self.model = FrameModel(config, data.actions)
+        self.model = FrameModel(config, data.actions).to(self.device)
         self.stages = stages_of(config, self.model.has_map)
         self.optimizer = torch.optim.AdamW(self._groups(), lr=config.learning_rate, fused=True)
-        self._guessed = 1.0
+        self._guessed = torch.ones((), device=self.device)
         self._windows = 0
         self._began: dict[str, list[float]] = {}
         self._stage: Stage | None = None
         judge = {"train": self.windows["train"], "history": history, "seed": seed}
-        self._judge = Judge(data, self.windows["calibration"], most=256, probes=1500, **judge)
-        self._final_judge = lambda: Judge(data, self.windows["test"], most=2048, probes=config.probes, **judge)
+        self._judge = Judge(self.frames, self.windows["calibration"], most=256, probes=1500, **judge)
+        self._final_judge = lambda: Judge(self.frames, self.windows["test"], most=2048, probes=config.probes, **judge)
 
     def finish(self, about: dict[str, Any]) -> dict[str, Any]:
         """Measures on held-out layouts, writes encoder, predictor, reachability and card."""
@@ -91,6 +94,7 @@ class FrameTrainer(TrainingLoop):
                 "regularizer": config.regularizer.plugin,
                 "seed": self.seed,
                 "threads": self.threads,
+                "device": devices.title(self.device),
                 "training": {
                     "steps": self.step,
                     "minutes": round(self.seconds / 60, 2),
@@ -144,7 +148,7 @@ class FrameTrainer(TrainingLoop):
             groups.append({"name": "multiplier", "params": [model.reachability.multiplier], "weight_decay": 0.0})
         return groups
 
-    def _train_step(self) -> dict[str, float]:
+    def _train_step(self) -> dict[str, torch.Tensor]:
         stage, share = self._current()
         began = self._began[stage.name]
         random = generator(self.seed, "batch", self.step)
@@ -152,10 +156,6 @@ class FrameTrainer(TrainingLoop):
         torch.manual_seed(int(random.integers(2**62)))  # of the latent variable
         losses = stage.losses(random, torch_random)
         total = sum(losses.values())
-        if not torch.isfinite(total):
-            raise CollapseError(
-                f"step {self.step}: the loss is not finite; lower learning_rate, or look for wild values in the data"
-            )
         factor = rate(self.step - int(began[0]), share, self.config.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = ASCENT if group["name"] == "multiplier" else stage.learning_rate * factor
@@ -169,8 +169,8 @@ class FrameTrainer(TrainingLoop):
         self.step += 1
         self._windows += stage.windows
         if isinstance(stage, Represent):
-            self._guessed += 0.05 * (stage.guessed - self._guessed)
-        return {"total": float(total.detach()), **{name: float(value.detach()) for name, value in losses.items()}}
+            self._guessed = self._guessed.lerp(stage.guessed, 0.05)
+        return {"total": total.detach(), **{name: value.detach() for name, value in losses.items()}}
 
     def _current(self) -> tuple[Stage, float]:
         """The stage that is on, and how much of it is done."""
@@ -185,12 +185,13 @@ class FrameTrainer(TrainingLoop):
         return self._stage, min(1.0, max(0.0, (overall - begun) / max(1e-9, first + share - begun)))
 
     def _enter(self, kind: type[Stage]) -> None:
+        self._hear()
         fresh = kind.name not in self._began
         if fresh:
             self._began[kind.name] = [self.step, self.seconds, min(self._share(), 1.0)]
             self._smooth = {}
         known = self._stage.latents if isinstance(self._stage, Frozen) else None
-        stage = kind(self.config, self.model, self.data, self.windows["train"], self.seed)
+        stage = kind(self.config, self.model, self.frames, self.windows["train"], self.seed)
         if isinstance(stage, Frozen):
             stage.begin(fresh, known)
         else:
@@ -211,7 +212,7 @@ class FrameTrainer(TrainingLoop):
 
     def _refuse_collapse(self, found: dict[str, Any]) -> None:
         if self.step >= self.config.collapse_after and self.config.encoder.kind != "frozen":
-            Health(found["rank"], found["std"], found["inverse"]).refuse(self.step, known=self._guessed <= MOST_INVERSE)
+            Health(found["rank"], found["std"], found["inverse"]).refuse(self.step, known=float(self._guessed) <= MOST_INVERSE)
 
     def _report(self) -> Report:
         report = super()._report()
@@ -220,11 +221,11 @@ class FrameTrainer(TrainingLoop):
         return report
 
     def _remember(self) -> dict[str, Any]:
-        return {"began": self._began, "windows": self._windows, "guessed": self._guessed}
+        return {"began": self._began, "windows": self._windows, "guessed": float(self._guessed)}
 
     def _restore(self, progress: dict[str, Any]) -> None:
         self._began, self._windows = dict(progress["began"]), int(progress["windows"])
-        self._guessed, self._stage = float(progress["guessed"]), None
+        self._guessed, self._stage = torch.full_like(self._guessed, progress["guessed"]), None
 
     def _identity(self) -> dict[str, Any]:
         return {"config": self.config.model_dump(exclude=set(FREE)), "seed": self.seed, "data": self.data.digest()}

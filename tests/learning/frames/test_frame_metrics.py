@@ -7,7 +7,7 @@ import pytest
 import torch
 from frame_data import one_layout, small
 
-from objective_agent.learning.frames.batches import Windows
+from objective_agent.learning.frames.batches import Frames, Windows
 from objective_agent.learning.frames.dataset import FrameData
 from objective_agent.learning.frames.metrics import Judge, Probe, r2
 from objective_agent.learning.frames.trainer import FrameTrainer
@@ -34,7 +34,7 @@ def room(tmp_path_factory) -> FrameData:
 
 def test_hard_windows_are_those_in_which_something_is_touched(room):
     train, held = (Windows(room, 8, 1, split) for split in ("train", "calibration"))
-    judge = Judge(room, held, train, 1, seed=0, most=256, probes=100)
+    judge = Judge(Frames(room), held, train, 1, seed=0, most=256, probes=100)
     states = judge.states.numpy()
     free = 0.125 * judge.clips.actions.numpy()
     blocked = np.abs(np.diff(states, axis=1) - free).max((1, 2)) > 0.05

@@ -8,6 +8,7 @@ from frame_models import write_frame_model
 from objective_agent import plugins, weights
 from objective_agent.config import PluginSpec, RobotParameters
 from objective_agent.cost.frame_reachability import FrameReachability
+from objective_agent.learning.frames.batches import Frames
 from objective_agent.learning.frames.collection import collect
 from objective_agent.learning.frames.gate import figures, spearman
 from objective_agent.learning.frames.latents import Latents, latents_of
@@ -143,7 +144,7 @@ def model(tmp_path_factory):
     folder = write_frame_model(root / "model", {"kind": "cnn_map", "features": 16, "width": 8}, {"kind": "place"})
     encoder = plugins.create("encoder", PluginSpec(plugin="frame_jepa", model=str(folder)), RobotParameters()).network
     config = FrameReachabilityConfig(steps=4, layouts=6, moments=4, goals=4, hidden=32, size=4, channels=8)
-    about = add_reachability(folder, encoder, data, config, gate_pairs=30)
+    about = add_reachability(folder, encoder, Frames(data), config, gate_pairs=30)
     return folder, encoder, data, about
 
 
@@ -156,14 +157,14 @@ def test_the_head_becomes_part_of_the_model(model):
 
 def test_latents_follow_the_data(model):
     _, encoder, data, _ = model
-    latents = latents_of(encoder, data, "train")
+    latents = latents_of(encoder, Frames(data), "train")
     rows = np.flatnonzero(data.mask("train"))
     assert len(latents.tokens) == len(rows) and latents.maps.shape[1:] == (3, 64, 16)
     assert np.array_equal(latents.follows[:-1], data.episode[rows][1:] == data.episode[rows][:-1])
     with torch.inference_mode():
         token = encoder(torch.from_numpy(data.take("image", rows[7:8])))[0, :1]
     torch.testing.assert_close(latents.tokens[7], token)
-    fewer = latents_of(encoder, data, "train", most_rows=len(rows) // 2)
+    fewer = latents_of(encoder, Frames(data), "train", most_rows=len(rows) // 2)
     assert 0 < len(fewer.tokens) <= len(rows) // 2
 
 
