@@ -44,10 +44,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="BAG", help="folder for the bags (or the data set), or one file NAME.mcap"
     )
+    plans = "benchmark tasks: drive --model to goals and write the log of its plans to the file --out (docs/mode1.md)"
+    parser.add_argument("--plans", action="store_true", help=plans)
+    parser.add_argument("--model", metavar="DIR", help="with --plans: the model that plans")
+    share = "with --plans: this share of the episodes is driven by the model's policy, the search says what it would do"
+    parser.add_argument("--policy", type=float, default=0.0, metavar="SHARE", help=share)
     parser.add_argument("--json", type=Path, metavar="OUT", help="write what was collected here")
 
 
 def main(args: argparse.Namespace) -> int:
+    if args.plans != (args.model is not None) or (args.plans and args.task in TASKS):
+        raise InputError("--plans and --model go together, with a benchmark task (--task maze ...)")
+    if args.plans:
+        from objective_agent.cli import collect_plans
+
+        return collect_plans.main(args)
     if args.task not in TASKS:
         from objective_agent.cli import collect_frames
 

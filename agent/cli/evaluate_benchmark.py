@@ -59,6 +59,7 @@ def make_protocol(args: argparse.Namespace):
     from objective_agent import plugins
     from objective_agent.cli.evaluate import names
     from objective_agent.config import PluginSpec
+    from objective_agent.simulation.benchmarks.controller import MODES
     from objective_agent.simulation.benchmarks.evaluation import BASELINES, ROWS, BenchmarkProtocol
 
     for name in NOT_HERE:
@@ -71,7 +72,7 @@ def make_protocol(args: argparse.Namespace):
         kept = plugins.resolve("optimizer", args.optimizer).Config.model_fields
         same = {name: value for name, value in settings.optimizer.settings.items() if name in kept}
         settings = settings.model_copy(update={"optimizer": PluginSpec(plugin=args.optimizer, **same)})
-    rows = names("--rows", "all" if args.rows == DEFAULT_ROWS else args.rows, ROWS)
+    rows = ROWS if args.rows in (DEFAULT_ROWS, "all") else names("--rows", args.rows, (*ROWS, *MODES))
     known = BASELINES if args.baselines == "all" else (*BASELINES, "map_pursuit")
     baselines = tuple(name for name in names("--baselines", args.baselines, known) if name in BASELINES)
     return BenchmarkProtocol(args.task, args.seed, args.model, settings, rows, baselines)
@@ -114,6 +115,8 @@ def show(result: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from objective_agent.simulation.benchmarks.controller import MODES
+
     table = Table(title=f"{result['task']}: {result['episodes']} episodes, seed {result['seed']}, model {result['model'][:12]}")
     head = ("controller", "success", "95 % interval", "detours", "steps / shortest", "p50 / p99", "stuck", "agent - it (p)")
     for column in head:
@@ -142,6 +145,14 @@ def show(result: dict) -> None:
             f"{push['passed']:.1%} of {push['openings']} through an opening; read-out R2 {push['probe_r2']:.3f}"
         )
     console.print(f"already solved (left out): {result['already_solved']}")
+    for name, row in result["rows"].items():
+        if name in MODES and "planning_share" in row:
+            shares = ", ".join(f"{mode} {share:.1%}" for mode, share in row["modes"].items())
+            console.print(
+                f"{name}: {row['planning_share']:.1%} of the agent's planning time per episode "
+                f"({row['per_episode_ms']['planning']:.1f} ms; encoder {row['per_episode_ms']['encoder']:.1f} ms); "
+                f"decisions: {shares}"
+            )
 
 
 def _percent(share: float | None) -> str:

@@ -7,17 +7,26 @@ The same plugins that drive a robot, without the robot: no body, no guardrails (
     plan    = optimizer(state, goal, world model, objectives)  actor;  objectives: steps to go + distance to the goal's tokens
     stuck   : |tokens - last tokens| < share * |predicted - last tokens|   ->   noise on the action, a fresh start of the search
 
-Energies are means over all imagined steps (eb_jepa's ablation: the last step alone lets a robot put off).  The stuck rule is
-surprise put to use (LeCun 2022): where the world does not move as imagined, the plan that says so is worth nothing, and the
-same search from the same state would only find it again.
+Energies are means over all imagined steps (eb_jepa's ablation: the last step alone lets a robot put off).  Where the way leads
+away from the goal first, round a block, say, that mean is greedy: `growth` lets the later steps count more.  With a `deadline`
+there is nothing to put off: plans end at a fixed step, as LeWM's do, but are made anew at every one:
+
+    energy = mean over h of  growth^h energy_h / mean(growth^h)           horizon at step t:  H - t mod H
+
+The stuck rule is surprise put to use (LeCun 2022): where the world does not move as imagined, the plan that says so is worth
+nothing, and the same search from the same state would only find it again.
+
+Whether the optimizer searches at all is the mode's matter (`actor/habits.py`): the policy may propose, act alone where its
+calibrated confidence allows, or always.  Who is stuck is surprised, and leaves it to the search.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,7 +35,10 @@ from pydantic import Field
 from torch import Tensor
 
 from objective_agent import plugins, weights
+from objective_agent.actor.habits import Habits, Mode
+from objective_agent.actor.policy import DistilledPolicy
 from objective_agent.config import NonNegative, PluginSpec, Positive, RobotParameters, Strict
+from objective_agent.protocols import Objective
 from objective_agent.types import (
     ConfigurationError,
     Goal,
@@ -34,12 +46,15 @@ from objective_agent.types import (
     Observation,
     Plan,
     Problem,
+    Trajectory,
     WeightedObjective,
     WorldState,
 )
 
 DT = 1.0
 PART = "reachability"
+MODES = ("propose", "adaptive", "policy")
+"""Rows of an evaluation that are named after who acts."""
 
 
 def search() -> PluginSpec:
@@ -53,6 +68,10 @@ class ControllerSettings(Strict):
     world_model: str = Field("frame_jepa", min_length=1, description="world model plugin that reads the model's folder")
     optimizer: PluginSpec = Field(default_factory=search, description="the search")
     horizon: int = Field(4, ge=1, le=64, description="steps imagined")
+    deadline: bool = Field(
+        False, description="plans end `horizon` steps after the episode's beginning, and so on from there, not after each step"
+    )
+    growth: float = Field(1.0, ge=1, le=100, description="an imagined step counts this many times as much as the one before it")
     futures: int = Field(1, ge=1, le=64, description="futures imagined per candidate")
     reachability: NonNegative = Field(1.0, description="weight of the learned steps to go; 0: not used")
     l2: NonNegative = Field(1.0, description="weight of the distance to the goal's representation, in spreads of the data")
@@ -60,6 +79,9 @@ class ControllerSettings(Strict):
         0.35, ge=0, le=1, description="moved less than this share of what was predicted: stuck; 0: never"
     )
     stuck_noise: Positive = Field(0.7, le=2, description="standard deviation of the noise on the action of who is stuck")
+    mode: Mode = Field("plan", description="who acts: the search (plan), it with the policy's proposals, the policy, adaptive")
+    confidence: float = Field(0.9, ge=0, le=1, description="adaptive: the policy acts alone from this confidence on")
+    proposals: int = Field(8, ge=1, le=256, description="plans of the policy that the search begins with")
     threads: int = Field(1, ge=1, le=64, description="torch threads")
 
 
@@ -68,9 +90,27 @@ class Notes:
     """What an episode's decisions were like."""
 
     planning_ms: list[float] = field(default_factory=list)
+    """From image to action, of every decision."""
+    encoder_ms: list[float] = field(default_factory=list)
+    """The encoder's part of it: what is left is the time from representation to action."""
+    modes: Counter[str] = field(default_factory=Counter)
+    """How many decisions each mode of `Plan.mode` made."""
     stuck: int = 0
     seen: list[Tensor] = field(default_factory=list)
     """Tokens [T, D] of every image."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """`objective` with the later of the imagined steps counting more: times growth^h, on average over the steps times 1."""
+
+    objective: Objective
+    growth: float
+
+    def energy(self, trajectory: Trajectory, goal: Goal) -> Tensor:
+        energy = self.objective.energy(trajectory, goal)
+        weights = self.growth ** torch.arange(energy.shape[-1], dtype=torch.float64)
+        return energy * (weights / weights.mean()).to(energy)
 
 
 class Mind:
@@ -78,7 +118,7 @@ class Mind:
 
     def __init__(self, model: str, settings: ControllerSettings):
         self.settings, self.robot = settings, RobotParameters()
-        folder = weights.find_model(model)
+        self.folder = folder = weights.find_model(model)
         spec = {"model": str(folder)}
         self.encoder = plugins.create("encoder", PluginSpec(plugin=settings.encoder, **spec), self.robot, "encoder")
         self.world_model = plugins.create(
@@ -93,6 +133,11 @@ class Mind:
         self.reachability = None
         if self.reachable:
             self.reachability = plugins.create("objective", PluginSpec(plugin="frame_reachability", **spec), self.robot, PART)
+
+    @cached_property
+    def policy(self) -> DistilledPolicy:
+        """Mode-1.  ConfigurationError where the model has none."""
+        return plugins.create("policy", PluginSpec(plugin="distilled", model=str(self.folder)), self.robot, "policy")
 
     @property
     def actions(self) -> int:
@@ -123,6 +168,12 @@ class BenchmarkController:
     def __init__(self, mind: Mind, settings: ControllerSettings | None = None, seen: list[Tensor] | None = None):
         self.mind, self.settings, self._donated = mind, settings or mind.settings, seen
         self.optimizer = plugins.create("optimizer", self.settings.optimizer, mind.robot, "optimizer")
+        self.habits, self._stride = None, math.inf
+        if self.settings.mode != "plan":
+            self.habits = Habits(
+                self.optimizer, mind.policy, self.settings.mode, self.settings.confidence, self.settings.proposals
+            )
+            self._stride = float(mind.policy.about.get("stride") or math.inf)
         if not self.objectives():
             raise ConfigurationError("objectives: none; give l2 a weight, or reachability one and a model that has it")
 
@@ -133,7 +184,9 @@ class BenchmarkController:
             found.append(WeightedObjective("frame_reachability", settings.reachability, self.mind.reachability))
         if settings.l2:
             found.append(WeightedObjective("goal_representation", settings.l2, self.mind.l2))
-        return found
+        if settings.growth == 1:
+            return found
+        return [WeightedObjective(term.name, term.weight, Later(term.objective, settings.growth)) for term in found]
 
     def reset(self, goal_image: np.ndarray, seed: int = 0) -> None:
         mind = self.mind
@@ -147,9 +200,9 @@ class BenchmarkController:
             [torch.zeros(mind.actions)] * max(1, mind.history - 1), maxlen=max(1, mind.history - 1)
         )
         self._objectives = self.objectives()
+        self._steps = 0
         self._warm: Tensor | None = None
-        self._predicted: Tensor | None = None
-        self._before: Tensor | None = None
+        self._acted: tuple[WorldState, Tensor] | None = None
         self.plan: Plan | None = None
 
     def act(self, image: np.ndarray) -> np.ndarray:
@@ -162,27 +215,51 @@ class BenchmarkController:
                 self._frames.append(tokens)
             self._frames.append(tokens)
             state = self._state()
-            self.plan = self.optimizer.solve(self._problem(state), math.inf)
-            if not bool(torch.isfinite(torch.as_tensor(self.plan.energy)).all()):
-                raise InputError("the world model answers with NaN or infinite values; train the model again")
+            self.plan = self._solve(self._problem(state), stuck)
             chosen = self.plan.actions[0, 0].numpy().astype(np.float32)
-            self._warm = torch.cat([self.plan.actions[:, 1:], torch.zeros_like(self.plan.actions[:, :1])], 1)
+            self._steps += 1
+            self._warm = self._rest(self.plan.actions)
             if stuck:
                 chosen = chosen + self.settings.stuck_noise * self._random.standard_normal(len(chosen)).astype(np.float32)
                 self._warm = None
-            chosen = np.clip(chosen, -1, 1)
+            chosen = np.clip(self._disturb(chosen), -1, 1)
             done = torch.from_numpy(chosen)
-            if self.settings.stuck_share:
-                imagined = self.mind.world_model.rollout(state, done[None, None, None], 1, DT)
-                self._predicted = imagined.representations[0, 0, 0, 0]
-            self._before = tokens[: self.mind.dynamic]
+            self._acted = state, done
             self._actions.append(done)
         self.notes.stuck += stuck
+        self.notes.modes[self.plan.mode] += 1
         self.notes.planning_ms.append(round(1e3 * (time.perf_counter() - begun), 2))
         return chosen
 
+    def _disturb(self, action: np.ndarray) -> np.ndarray:
+        """What is done in place of `action`: nothing else, but where plans are recorded."""
+        return action
+
+    def _horizon(self) -> int:
+        """Steps of the plan that comes next."""
+        horizon = self.settings.horizon
+        return horizon - self._steps % horizon if self.settings.deadline else horizon
+
+    def _rest(self, actions: Tensor) -> Tensor:
+        """What is left of a plan [1, H, A] after its first action, zeros up to the next plan's end."""
+        missing = self._horizon() - (actions.shape[1] - 1)
+        return torch.cat([actions[:, 1:], actions.new_zeros(1, missing, actions.shape[2])], 1)
+
+    def _solve(self, problem: Problem, stuck: bool) -> Plan:
+        if self.habits is None:
+            plan = self.optimizer.solve(problem, math.inf)
+        else:
+            plan = self.habits.solve(problem, math.inf, surprised=stuck)
+        if not bool(torch.isfinite(plan.actions).all()):
+            raise InputError("the policy answers with NaN or infinite values; train it again")
+        if plan.iterations and not bool(torch.isfinite(torch.as_tensor(plan.energy)).all()):
+            raise InputError("the world model answers with NaN or infinite values; train the model again")
+        return plan
+
     def _look(self, image: np.ndarray) -> Tensor:
+        begun = time.perf_counter()
         tokens = self.mind.encode(image)
+        self.notes.encoder_ms.append(round(1e3 * (time.perf_counter() - begun), 2))
         if not bool(torch.isfinite(tokens).all()):
             raise InputError("the encoder answers with NaN or infinite values; train the model again")
         self.notes.seen.append(tokens)
@@ -192,11 +269,17 @@ class BenchmarkController:
 
     def _stuck(self, tokens: Tensor) -> bool:
         """Whether what was seen moved much less than what was imagined."""
-        if self._predicted is None or not self.settings.stuck_share:
+        share = self.settings.stuck_share
+        if self._acted is None or not share:
             return False
-        now = tokens[: self.mind.dynamic]
-        moved, meant = (now - self._before).norm(), (self._predicted - self._before).norm()
-        return bool(moved < self.settings.stuck_share * meant)
+        state, done = self._acted
+        size = self.mind.dynamic
+        before = state.representation[0, -tokens.shape[0] :][:size]
+        moved = (tokens[:size] - before).norm()
+        if moved >= share * self._stride:  # farther than any action is meant to lead: no need to imagine it
+            return False
+        imagined = self.mind.world_model.rollout(state, done[None, None, None], 1, DT).representations[0, 0, 0, 0]
+        return bool(moved < share * (imagined - before).norm())
 
     def _state(self) -> WorldState:
         mind, nothing = self.mind, torch.zeros(1, 3)
@@ -220,7 +303,7 @@ class BenchmarkController:
             world_model=self.mind.world_model,
             objectives=self._objectives,
             guardrails=(),
-            horizon=settings.horizon,
+            horizon=self._horizon(),
             dt=DT,
             futures=settings.futures,
             action_low=-ones,
@@ -234,4 +317,5 @@ class BenchmarkController:
 def settings_of(row: str, settings: ControllerSettings) -> ControllerSettings:
     """The agent's settings in `row`: less the one thing that the row is named after."""
     changes: dict[str, dict[str, Any]] = {"no_stuck": {"stuck_share": 0.0}, "l2": {"reachability": 0.0}}
+    changes |= {name: {"mode": name} for name in MODES}
     return settings.model_copy(update=changes.get(row, {}))

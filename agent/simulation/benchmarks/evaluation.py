@@ -4,6 +4,7 @@
     no_stuck        ... without the stuck rule            zero           does nothing
     l2              ... without the learned steps to go   straight_line  knows the true state; walks straight to the goal
     shuffled        ... shown another moment's image's tokens instead of the present one's
+    propose, adaptive, policy     ... with Mode-1 (docs/mode1.md), for models that have a policy; not among "all"
 
 Everything is deterministic in the protocol, except what stands under `timing`: wall-clock figures of this machine.  Episodes
 run to their own end: success, or the task's budget of steps.  Starts that are solved already are left out and counted.
@@ -15,6 +16,7 @@ import hashlib
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +26,7 @@ import numpy as np
 
 from objective_agent.results.statistics import paired, wilson
 from objective_agent.simulation import benchmarks
-from objective_agent.simulation.benchmarks.controller import BenchmarkController, ControllerSettings, Mind, settings_of
+from objective_agent.simulation.benchmarks.controller import BenchmarkController, ControllerSettings, Mind, Notes, settings_of
 
 AGENT = "agent"
 ROWS = ("no_stuck", "l2", "shuffled")
@@ -91,8 +93,9 @@ class BenchmarkEvaluator:
                 self.mind, settings_of(row, self.protocol.settings), seen if row == "shuffled" else None
             )
             controller.reset(info["goal_image"], seed=index)
-            rows[row] = self.drive(index, lambda image, _, act=controller.act: act(image)) | {"stuck": controller.notes.stuck}
-            timing[row] = {"planning_ms": controller.notes.planning_ms}
+            rows[row] = self.drive(index, lambda image, _, act=controller.act: act(image))
+            rows[row] |= {"stuck": controller.notes.stuck, "modes": dict(sorted(controller.notes.modes.items()))}
+            timing[row] = spent(controller.notes)
             models[row] = self.mind.world_model.model
             seen = controller.notes.seen if row == AGENT else seen
         timing["seconds"] = round(time.perf_counter() - begun, 3)
@@ -138,6 +141,15 @@ class BenchmarkEvaluator:
             random = np.random.default_rng([self.protocol.seed, index, 11])
             return lambda image, info: random.uniform(-1, 1, size).astype(np.float32)
         return lambda image, info: straight(env, info)
+
+
+def spent(notes: Notes) -> dict[str, Any]:
+    """Milliseconds of each decision, and of the whole episode by what they were spent on."""
+    encoder, whole = sum(notes.encoder_ms), sum(notes.planning_ms)
+    return {
+        "planning_ms": notes.planning_ms,
+        "episode_ms": {"planning": round(whole - encoder, 2), "encoder": round(encoder, 2)},
+    }
 
 
 def straight(env, info: dict[str, Any]) -> np.ndarray:
@@ -190,8 +202,30 @@ def row_of(records: Sequence[dict], name: str) -> dict:
     if planning:
         found["planning_ms"] = {f"p{part}": round(float(np.percentile(planning, part)), 2) for part in (50, 99)}
         found["stuck_share"] = sum(row["stuck"] for row in rows) / max(1, sum(row["steps"] for row in rows))
+        found |= by_episode(records, name)
     if name != AGENT:
         found["paired"] = paired([record["rows"][AGENT]["success"] for record in records], [row["success"] for row in rows])
+    return found
+
+
+def by_episode(records: Sequence[dict], name: str) -> dict[str, Any]:
+    """Planning time per episode (from representation to action; the encoder's apart), also as a share of the agent's on the
+    same episodes, and the share of the decisions that each mode made.  Empty for records that don't know yet."""
+    times = [record["timing"].get(name, {}).get("episode_ms") for record in records]
+    if not all(times):
+        return {}
+    found: dict[str, Any] = {
+        "per_episode_ms": {part: round(float(np.mean([at[part] for at in times])), 2) for part in ("planning", "encoder")}
+    }
+    agents = [record["timing"].get(AGENT, {}).get("episode_ms") for record in records]
+    if name != AGENT and all(agents):
+        whole = sum(at["planning"] for at in agents)
+        found["planning_share"] = round(sum(at["planning"] for at in times) / max(whole, 1e-9), 4)
+    counts: Counter[str] = Counter()
+    for record in records:
+        counts.update(record["rows"][name].get("modes", {}))
+    total = max(1, sum(counts.values()))
+    found["modes"] = {mode: round(count / total, 4) for mode, count in sorted(counts.items())}
     return found
 
 
@@ -206,6 +240,7 @@ def _compact(record: dict) -> dict:
     for row, values in record["timing"].items():
         if row != "seconds" and values["planning_ms"]:
             timing[row] = {f"p{part}": round(float(np.percentile(values["planning_ms"], part)), 2) for part in (50, 99)}
+            timing[row] |= {"episode_ms": values["episode_ms"]} if "episode_ms" in values else {}
     return record | {"timing": timing}
 
 

@@ -1,0 +1,55 @@
+"""`objective-agent train --head policy --model DIR --data PLANS...`: Mode-1 for a finished model, from logs of its plans.
+
+Logs come from `collect --plans` (benchmarks) and from a robot's memory.  For a model of images the confidence means that
+Mode-2's plan would not cost less, as its own world model and cost see it; else that first actions agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from objective_agent.cli import arguments
+
+
+def main(args: argparse.Namespace) -> int:
+    import torch
+
+    from objective_agent import weights
+    from objective_agent.cli.train_head import line, progress, settings_of
+    from objective_agent.config import validate
+    from objective_agent.learning.policy import PolicyConfig, add_policy
+    from objective_agent.memory.plans import read_plans
+
+    torch.set_num_threads(args.threads)
+    folder = weights.find_model(args.model)
+    card = weights.read_card(folder)
+    config = validate(PolicyConfig, settings_of(args), str(args.config or "--head policy"))
+    plans = read_plans(args.data, str(card["sha256"].get("encoder")))
+    energies, about = None, {"command": arguments.command_line()}
+    if card.get("kind") == weights.FRAMES:
+        from objective_agent.simulation.benchmarks.plans import Imagined, stride
+
+        energies, about = Imagined(args.model, plans), about | {"stride": stride(plans)}
+    with progress() as report:
+        section = add_policy(
+            folder, plans, config, args.seed, lambda at: report("training", at.share, line(at.losses)), energies, about
+        )
+    show(section, str(folder))
+    return 0
+
+
+def show(section: dict, folder: str) -> None:
+    """What the policy is worth, on stdout."""
+    told, rows = section["confidence"], section["rows"]
+    print(
+        f"{folder}: policy from {section['episodes']} episodes ({sum(rows.values())} decisions), {section['steps']} steps; "
+        f"on held-out episodes its first action is {told['first_action_error']:.3f} half ranges from Mode-2's"
+    )
+    print(
+        f"  confidence means {told['means']}: {told['good']['test']:.1%} of the held-out decisions are good, "
+        f"AUC {told['auc'][told['means']]}, expected calibration error {told['expected_calibration_error']:.3f}"
+    )
+    print("  predicted / observed: " + ", ".join(f"{at['predicted']:.2f}/{at['observed']:.2f}" for at in told["reliability"]))
+    for limit, at in told["above"].items():
+        good = "-" if at["good"] is None else f"{at['good']:.1%}"
+        print(f"  confidence {limit} or more: {at['share']:.1%} of the decisions, {good} of them good")
