@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from objective_agent.simulation import benchmarks
-from objective_agent.simulation.benchmarks.controller import BenchmarkController, ControllerSettings, Mind, settings_of
+from objective_agent.simulation.benchmarks.controller import BenchmarkController, ControllerSettings, Later, Mind, settings_of
 from objective_agent.simulation.benchmarks.evaluation import BenchmarkProtocol, row_of, straight, summarize
 from objective_agent.simulation.benchmarks.push import push_test
 from objective_agent.types import ConfigurationError, InputError
@@ -85,6 +85,40 @@ def test_the_world_model_gets_its_frames_and_the_actions_between_them(folder):
         torch.testing.assert_close(frames[0], torch.stack(expected))
         before = [np.zeros(2, np.float32)] * 2 + done[:-1]
         np.testing.assert_allclose(sent[0].numpy(), np.stack(before[-2:]))
+
+
+def test_with_a_deadline_plans_end_together_and_what_is_left_of_one_begins_the_next(folder):
+    env, controller = benchmarks.make("two_room"), BenchmarkController(Mind(folder, settings(horizon=3, deadline=True)))
+    image, info = env.reset(options={"start": [0.1, 0.9], "goal": [0.4, 0.2]})
+    controller.reset(info["goal_image"])
+    lengths = []
+    for _ in range(7):
+        expected = controller._warm
+        image, *_ = env.step(controller.act(image))
+        plan = controller.plan.actions
+        lengths.append(plan.shape[1])
+        assert expected is None or expected.shape == plan.shape
+        left = controller._warm
+        torch.testing.assert_close(left[:, : plan.shape[1] - 1], plan[:, 1:])
+        assert not left[:, plan.shape[1] - 1 :].any()
+    assert lengths == [3, 2, 1, 3, 2, 1, 3]
+
+
+def test_growth_lets_later_steps_count_more_and_prefers_the_way_round():
+    class Given:
+        def energy(self, trajectory, goal):
+            return trajectory
+
+    straight, round_it = [1.0, 0.9, 0.9, 0.9], [1.4, 1.6, 1.0, 0.1]  # it comes near and stays; it goes away, then gets there
+    energies = torch.tensor([straight, round_it])[None, :, None]
+
+    def chosen(growth):
+        return Later(Given(), growth).energy(energies, None).mean((2, 3)).argmin().item()
+
+    assert chosen(1) == 0 and chosen(3) == 1
+    torch.testing.assert_close(Later(Given(), 2).energy(torch.ones(1, 1, 1, 4), None).mean(), torch.tensor(1.0))
+    nearly_last = Later(Given(), 100).energy(energies, None).mean((2, 3))[0]
+    torch.testing.assert_close(nearly_last, torch.tensor([0.9, 0.1]), atol=0.02, rtol=0)
 
 
 def test_a_search_without_a_goal_term_is_refused(folder):
