@@ -1,8 +1,9 @@
 """All optimizers on the same tasks: how often each comes near the optimum, how near, and in how much time.
 
-Toy problems with known optima, decisions of the robot with the analytic world model, and whole episodes in test apartments
-(`--episodes`, with the analytic model or a learned one).  Every optimizer runs with its own default settings, but for a second
-row on the toys in which none of them stops early.
+Toy problems with known optima, decisions of the robot with the analytic world model, whole episodes of the benchmarks of images
+with their models, and whole episodes in test apartments (with the analytic model or a learned one).  Every optimizer runs with
+its own default settings, but for a second row on the toys in which none of them stops early, and for the noise of the
+benchmarks of images, which is `evaluate`'s for all.  `--from` puts together what several runs have found.
 """
 
 from __future__ import annotations
@@ -14,69 +15,107 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import optimizer_tasks
+from benchmarks import optimizer_episodes, optimizer_tasks, pages
 
 HELP = "every optimizer on toy problems with known optima and on the robot: success, energy, time"
 EXAMPLE = "objective-agent bench optimizers --write docs/optimizers.md --json optimizers.json"
-BEGIN, END = "<!-- table: objective-agent bench optimizers -->", "<!-- end of table -->"
+TOYS = ("lqr", "wall", "bandit", "obstacles")
+DECISIONS = ("open_floor", "doorway", "dead_end")
+IMAGES = ("two_room", "two_room_random", "maze", "point_maze")
+GROUPS = ("toys", "decisions", *IMAGES, "apartment")
 PATIENT = {"iterations": 40, "patience": 1000, "tolerance": 0.0}
 
 
 def add_arguments(parser) -> None:
+    from objective_agent.cli import arguments
+
     parser.add_argument(
         "--optimizers", nargs="+", default=list(optimizer_tasks.NAMES), metavar="NAME", help="optimizer plugins (default: all)"
     )
+    parser.add_argument(
+        "--tasks", nargs="+", choices=GROUPS, default=["toys", "decisions"], metavar="TASK", help=f"some of {', '.join(GROUPS)}"
+    )
     parser.add_argument("--seeds", type=int, default=10, metavar="S", help="solves of each problem (default 10)")
     parser.add_argument("--courses", type=int, default=60, metavar="C", help="problems with obstacles (default 60)")
-    parser.add_argument("--episodes", type=int, default=0, metavar="N", help="episodes of task apartment as well (default 0)")
-    parser.add_argument("--model", metavar="DIR", help="in these, drive with this learned model")
+    parser.add_argument("--episodes", type=arguments.count, default=50, metavar="N", help="episodes of a task (default 50)")
+    parser.add_argument("--seed", type=arguments.seed, default=1, metavar="S", help="draws the episodes (default 1)")
+    parser.add_argument("--jobs", type=arguments.count, default=1, metavar="J", help="processes for the episodes (default 1)")
+    parser.add_argument("--models", default="models", metavar="DIR", help="folder of the benchmarks' models (default models)")
+    parser.add_argument("--model", metavar="DIR", help="in apartments, drive with this learned model")
+    parser.add_argument(
+        "--from", dest="earlier", nargs="+", type=Path, default=[], metavar="JSON", help="show these, run nothing"
+    )
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this page, between its marks")
 
 
 def main(args) -> dict:
     import torch
 
+    from objective_agent.cli.evaluate import hardware
     from objective_agent.types import InputError
 
-    if min(args.seeds, args.courses, args.episodes + 1) < 1:
-        raise InputError("bench optimizers: --seeds and --courses must be at least 1, --episodes at least 0")
-    if args.write is not None:
-        _marks(args.write)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        rows = _rows(args)
-    finally:
-        torch.set_num_threads(threads)
-    found = {"seeds": args.seeds, "courses": args.courses, "threads": 1, "rows": rows}
-    if args.episodes:
-        found |= {"episodes": args.episodes, "model": args.model or "unicycle"}
-    if args.write is not None:
-        begin, end, text = _marks(args.write)
-        _write(args.write, f"{text[:begin]}\n\n{table(found)}\n{text[end:]}")
+    if min(args.seeds, args.courses) < 1:
+        raise InputError("bench optimizers: --seeds and --courses must be at least 1")
+    page = None if args.write is None else pages.Page(args.write, "optimizers")
+    if args.earlier:
+        found = {"rows": _together(args.earlier)}
+    else:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            rows = _rows(args)
+        finally:
+            torch.set_num_threads(threads)
+        about = {name: getattr(args, name) for name in ("seeds", "courses", "episodes", "seed", "model")}
+        found = about | {"hardware": hardware(), "threads": 1, "rows": rows}
+    if page is not None:
+        page.put(table(found))
     return found
 
 
+def _together(paths: list[Path]) -> list[dict]:
+    """The rows of earlier results; of the same optimizer and task the last one."""
+    from objective_agent.types import InputError
+
+    rows = {}
+    for path in paths:
+        found = pages.read_result(path)
+        try:
+            rows |= {(row["task"], row["optimizer"]): row for row in found["rows"]}
+        except (KeyError, TypeError):
+            raise InputError(f"{path}: is no result of bench optimizers; give one with --from") from None
+    return list(rows.values())
+
+
 def _rows(args) -> list[dict]:
-    toys = [optimizer_tasks.lqr(), optimizer_tasks.wall(), optimizer_tasks.bandit()]
-    decisions = [optimizer_tasks.decision(where) for where in ("open_floor", "doorway", "dead_end")]
-    courses = [optimizer_tasks.course(seed) for seed in range(args.courses)]
     rows = []
-    for name in args.optimizers:
-        for task in toys:
-            rows.append(_solve(name, task, args.seeds, use_library=False))
-            rows.append(_solve(name, task, args.seeds, use_library=False, **PATIENT) | {"task": f"{task.name}, 40 iterations"})
-        rows.append(_constraints(name, courses))
-        rows += [_solve(name, task, args.seeds) for task in decisions]
-        if args.episodes:
-            rows.append(_episodes(name, args.episodes, args.model))
-    for task in decisions:  # the optimum is not known: compare with the best that any of them has found
-        same = [row for row in rows if row["task"] == task.name]
-        least = min(row.pop("least") for row in same)
-        for row in same:
-            energies = row.pop("energies")
-            row["energy"] = round(statistics.mean(energies) / least, 4)
-            row["success"] = round(sum(energy <= task.close * least for energy in energies) / len(energies), 3)
+    if "toys" in args.tasks:
+        toys = [optimizer_tasks.lqr(), optimizer_tasks.wall(), optimizer_tasks.bandit()]
+        courses = [optimizer_tasks.course(seed) for seed in range(args.courses)]
+        for name in args.optimizers:
+            for task in toys:
+                rows.append(_solve(name, task, args.seeds, use_library=False))
+                endless = _solve(name, task, args.seeds, use_library=False, **PATIENT)
+                rows.append(endless | {"task": f"{task.name}, 40 iterations"})
+            rows.append(_constraints(name, courses))
+    if "decisions" in args.tasks:
+        for task in map(optimizer_tasks.decision, DECISIONS):
+            rows += _compared([_solve(name, task, args.seeds) for name in args.optimizers], task.close)
+    for task in args.tasks:
+        if task in IMAGES:
+            rows += optimizer_episodes.images(task, args)
+        elif task == "apartment":
+            rows += optimizer_episodes.apartment(args)
+    return rows
+
+
+def _compared(rows: list[dict], close: float) -> list[dict]:
+    """The optimum is not known: success and energy as shares of the best that any of them has found."""
+    least = min(row.pop("least") for row in rows)
+    for row in rows:
+        energies = row.pop("energies")
+        row["energy"] = round(statistics.mean(energies) / least, 4)
+        row["success"] = round(sum(energy <= close * least for energy in energies) / len(energies), 3)
     return rows
 
 
@@ -133,31 +172,6 @@ def _constraints(name: str, courses: list[optimizer_tasks.Course]) -> dict:
     }
 
 
-def _episodes(name: str, count: int, model: str | None) -> dict:
-    from objective_agent.cli import evaluate
-    from objective_agent.config import PluginSpec
-    from objective_agent.simulation.evaluation import Evaluator, Protocol
-
-    parameters, gate = evaluate.load(None, "learned.yaml" if model else "sim.yaml")
-    if model:
-        parameters = evaluate.with_model(parameters, model)
-    actor = parameters.actor.model_copy(update={"optimizer": PluginSpec(plugin=name)})
-    evaluator = Evaluator(Protocol("apartment", 1, parameters.model_copy(update={"actor": actor}), gate, (), None, ()))
-    records = [evaluator.run(index) for index in range(count)]
-    outcomes = [record["rows"]["agent"] for record in records]
-    times = sorted(ms for record in records for ms in record["timing"]["agent"]["planning_ms"])
-    reached = [outcome["seconds"] for outcome in outcomes if outcome["success"]]
-    return {
-        "optimizer": name,
-        "task": "apartment",
-        "ms": round(times[len(times) // 2], 2),
-        "ms_p99": round(times[min(len(times) - 1, int(0.99 * len(times)))], 2),
-        "success": round(len(reached) / count, 3),
-        "seconds_to_goal": round(statistics.mean(reached), 2) if reached else None,
-        "contacts": sum(outcome["contacts"] for outcome in outcomes),
-    }
-
-
 def make(name: str, **settings):
     from objective_agent.config import PluginSpec, RobotParameters
     from objective_agent.plugins import create
@@ -165,21 +179,25 @@ def make(name: str, **settings):
     return create("optimizer", PluginSpec(plugin=name, **settings), RobotParameters(), "bench optimizers")
 
 
-TOYS = ("lqr", "wall", "bandit", "obstacles")
-
-
 def table(found: dict) -> str:
-    """The rows as Markdown, toys and robot apart: one line per optimizer, one column per task."""
+    """The rows as Markdown, in three tables: one line per optimizer, one column per task."""
     tasks = list(dict.fromkeys(row["task"] for row in found["rows"]))
     toys = [task for task in tasks if task.startswith(TOYS)]
-    return "\n".join(_lines(found["rows"], group) for group in (toys, [task for task in tasks if task not in toys]))
+    decisions = [task for task in tasks if task in DECISIONS]
+    groups = (toys, decisions, [task for task in tasks if task not in (*toys, *decisions)])
+    return "\n".join(_lines(found["rows"], group) for group in groups if group)
 
 
 def _lines(rows: list[dict], tasks: list[str]) -> str:
-    lines = ["| optimizer | " + " | ".join(tasks) + " |", "|---|" + "---|" * len(tasks)]
-    for name in dict.fromkeys(row["optimizer"] for row in rows):
-        own = {row["task"]: row for row in rows if row["optimizer"] == name}
-        lines.append(f"| `{name}` | " + " | ".join(_cell(own[task]) for task in tasks) + " |")
+    own = {(row["optimizer"], row["task"]): row for row in rows}
+    episodes = {row["task"]: f", {row['episodes']} episodes" for row in rows if "episodes" in row}
+    lines = [
+        "| optimizer | " + " | ".join(task + episodes.get(task, "") for task in tasks) + " |",
+        "|---|" + "---|" * len(tasks),
+    ]
+    for name in dict.fromkeys(row["optimizer"] for row in rows if row["task"] in tasks):
+        cells = (own.get((name, task)) for task in tasks)
+        lines.append(f"| `{name}` | " + " | ".join("-" if cell is None else _cell(cell) for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -190,26 +208,3 @@ def _cell(row: dict) -> str:
     if row["task"] == "apartment":
         return f"{success}, {row['contacts']} contacts, {row['ms']:.0f} ms"
     return f"{success}, {row['energy']:.3f}, {row['cpu_ms']:.0f} ms"
-
-
-def _marks(page: Path) -> tuple[int, int, str]:
-    """(end of the first mark, begin of the second, text) of a page; InputError without them."""
-    from objective_agent.types import InputError
-
-    try:
-        text = page.read_text()
-        begin = text.index(BEGIN) + len(BEGIN)
-        return begin, text.index(END, begin), text
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{page}: can't be read: {error}; give a page of text with --write") from None
-    except ValueError:
-        raise InputError(f"{page}: has no line {BEGIN!r} followed by {END!r}; put them where the table shall be") from None
-
-
-def _write(page: Path, text: str) -> None:
-    from objective_agent.types import InputError
-
-    try:
-        page.write_text(text)
-    except OSError as error:
-        raise InputError(f"{page}: can't be written: {error.strerror}") from None

@@ -16,12 +16,13 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from objective_agent.actor.answer import Pool, make_plan, take
+from objective_agent.actor.answer import BRAKING, Pool, make_plan, take
 from objective_agent.actor.evaluation import Evaluation
 from objective_agent.actor.problem import as_tensors
 from objective_agent.config import RobotParameters, Strict
@@ -44,6 +45,11 @@ class SearchConfig(Strict):
     iterations: int = Field(3, ge=1, le=1000, description="most iterations per decision")
     rescue: int = Field(4, ge=0, le=1000, description="so many iterations more while nothing feasible is found")
     tolerance: float = Field(0.002, ge=0, le=1, description="converged when the best energy falls by less than this share")
+    tolerance_of: Literal["energy", "gain"] = Field(
+        "energy",
+        description="the share is of the best energy, or of what the best plan gains over the braking plan: a goal far away "
+        "adds to every plan's energy, not to what hangs on the decision",
+    )
     patience: int = Field(1, ge=1, le=1000, description="iterations in a row without such a fall before stopping")
     modes: int = Field(2, ge=0, le=16, description="runner-up plans that go another way, kept with the plan")
     apart: float = Field(
@@ -130,7 +136,7 @@ class Search(ABC):
                 best, index = evaluation.score().min(1)
                 incumbent = take(actions, index)[:, None]
                 feasible = take(evaluation.feasible, index)
-                settled = least is not None and not patient and self._settled(least, best, feasible)
+                settled = least is not None and not patient and self._settled(least, best, feasible, evaluation)
                 calm = calm + 1 if settled and self.may_settle(progress, iteration) else 0
                 least = best
                 if calm >= config.patience:
@@ -166,9 +172,11 @@ class Search(ABC):
         worked = self._pace.get(self.kind(iteration + 1), self.unknown * self._pace[self.kind(iteration)])
         return worked + self._ending + min(self._stall, RESERVE * max(0.0, budget))
 
-    def _settled(self, before: Tensor, now: Tensor, feasible: Tensor) -> bool:
+    def _settled(self, before: Tensor, now: Tensor, feasible: Tensor, evaluation: Evaluation) -> bool:
         """Whether no problem's best energy fell any more; a problem without a feasible plan is worth all the time there is."""
-        return bool(((before - now <= self.config.tolerance * before.abs() + 1e-6) & feasible).all())
+        whole = before if self.config.tolerance_of == "energy" else evaluation.energy[:, BRAKING] - now
+        share = self.config.tolerance * torch.nan_to_num(whole.abs(), posinf=0.0)
+        return bool(((before - now <= share + 1e-6) & feasible).all())
 
 
 def with_known(incumbent: Tensor, new: Tensor) -> Tensor:

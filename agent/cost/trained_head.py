@@ -54,6 +54,7 @@ class TrainedHead(Generic[Shape, Metric]):
         if key not in self._made:
             arrays = self._arrays
             if xp is not np:
-                arrays = {name: xp.as_tensor(array, device=like.device) for name, array in arrays.items()}
+                with xp.inference_mode(False):  # kept for all searches: one that samples may ask first, one with gradients later
+                    arrays = {name: xp.as_tensor(array, device=like.device) for name, array in arrays.items()}
             self._made[key] = self._make(self.shape, arrays)
         return self._made[key]

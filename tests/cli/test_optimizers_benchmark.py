@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from objective_agent.cli import bench
 from objective_agent.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
-benchmark = bench.load(ROOT / "benchmarks" / "optimizers.py")
+sys.path.insert(0, str(ROOT))
+from benchmarks import pages  # noqa: E402
+
 LITTLE = ["bench", "optimizers", "--seeds", "1", "--courses", "3", "--optimizers", "cem", "hybrid"]
 
 
 def test_the_table_is_put_between_its_marks_and_the_rest_of_the_page_stays(tmp_path, capsys):
     page, out = tmp_path / "page.md", tmp_path / "out.json"
-    page.write_text(f"before\n{benchmark.BEGIN}\nold\n{benchmark.END}\nafter\n")
+    page.write_text(f"before\n{pages.begin('optimizers')}\nold\n{pages.END}\nafter\n")
     assert main([*LITTLE, "--write", str(page), "--json", str(out)]) == 0
     rows = json.loads(out.read_text())["rows"]
     assert {row["task"] for row in rows} >= {"lqr", "wall", "bandit", "obstacles", "open_floor", "doorway", "dead_end"}
@@ -40,9 +42,24 @@ def test_a_page_without_marks_is_refused_before_anything_runs(tmp_path, capsys):
     assert page.read_text() == "no marks\n"
 
 
-def test_the_page_of_the_documentation_has_the_marks():
-    begin, end, _ = benchmark._marks(ROOT / "docs" / "optimizers.md")
-    assert begin < end
+@pytest.mark.parametrize(("page", "name"), [("optimizers", "optimizers"), ("adaptive", "adaptive"), ("adaptive", "budget")])
+def test_the_pages_of_the_documentation_have_the_marks(page, name):
+    pages.Page(ROOT / "docs" / f"{page}.md", name)
+
+
+def test_results_of_several_runs_become_one_table(tmp_path, capsys):
+    row = {"optimizer": "cem", "task": "maze", "episodes": 50, "success": 0.5, "energy": 1.25, "cpu_ms": 7.0}
+    first, later, page = tmp_path / "a.json", tmp_path / "b.json", tmp_path / "page.md"
+    first.write_text(json.dumps({"rows": [row, row | {"optimizer": "mppi"}]}))
+    later.write_text(json.dumps({"rows": [row | {"success": 1.0}, row | {"task": "two_room"}]}))
+    page.write_text(f"{pages.begin('optimizers')}\n{pages.END}")
+    assert main(["bench", "optimizers", "--from", str(first), str(later), "--write", str(page)]) == 0
+    text = page.read_text()
+    assert "| `cem` | 100 %, 1.250, 7 ms | 50 %, 1.250, 7 ms |" in text  # the later row counts
+    assert "| `mppi` | 50 %, 1.250, 7 ms | - |" in text
+    later.write_text("{}")
+    assert main(["bench", "optimizers", "--from", str(later)]) != 0
+    assert "no result of bench optimizers" in capsys.readouterr().err
 
 
 @pytest.mark.slow
