@@ -6,9 +6,9 @@
     d(a, b) = max over q of  relu( f(a)[q] - f(b)[q] )              steps, >= 0
 
 f(a)[q] is what it costs from a to landmark q, so by the triangle inequality d is the best bound that landmarks give (ALT,
-Goldberg and Harrelson 2005), exact where b lies on the way to one.  d is a quasimetric whatever the weights.  A network that has
-to tell in a few layers how far two places of an unseen maze are apart learns straight lines; here it learns only what stands
-between neighbours, and the ways follow by computing (as in value iteration networks, Tamar et al. 2016, arXiv 1602.02867).
+Goldberg and Harrelson 2005), exact where b lies on the way to one.  d is a quasimetric whatever the weights.  A network that
+has to tell in a few layers how far two places of an unseen maze are apart learns straight lines; here it learns only what
+stands between neighbours, and the ways follow by computing, as in value iteration networks (Tamar et al. 2016, arXiv 1602.02867).
 
 The price: ways are sought among the places of the map, so what is thinner than a place is seen only where it lies between two.
 """
@@ -16,6 +16,7 @@ The price: ways are sought among the places of the map, so what is thinner than 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -87,6 +88,7 @@ class GraphQuasimetric(FrameQuasimetric):
         return (total.min(2) if xp is np else total.amin(2)) / SCALE
 
 
+@lru_cache(maxsize=4)
 def neighbours(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of a side x side grid, row by row: each place's 3 x 3 neighbours [P, 9] (itself for those outside), whether they are
     inside [P, 9], and which of its neighbours a place is to another [P, P] (9: none, 10: the place itself)."""
