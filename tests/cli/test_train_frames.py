@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -83,6 +84,17 @@ def test_a_finished_model_gets_a_new_reachability(data, config, tmp_path, capsys
     assert after["sha256"]["encoder"] == before["sha256"]["encoder"] == after["reachability"]["encoder"]
     assert after["sha256"]["reachability"] != before["sha256"]["reachability"] and after["reachability"]["steps"] == 3
     assert main([*head[:2], "memory", *head[3:]]) == 2 and "has none" in capsys.readouterr().err
+
+
+def test_images_that_were_changed_train_nothing(data, config, tmp_path, capsys):
+    spoilt = tmp_path / "data"
+    shutil.copytree(data, spoilt)
+    with (spoilt / "image.npy").open("r+b") as file:
+        file.seek(-9, 2)
+        file.write(b"?")
+    assert train(spoilt, config, tmp_path / "model", "--steps", "9") == 2
+    assert "image.npy: is not what meta.json was written for (sha256)" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
 
 
 def test_going_on_needs_something_to_go_on_from(data, config, tmp_path, capsys):
