@@ -19,6 +19,8 @@ from objective_agent.types import ConfigurationError
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+Mode = Literal["plan", "propose", "adaptive", "policy"]
+"""Who acts: Mode-2 alone (plan), it with the policy's proposals, Mode-1 where its confidence allows, Mode-1 alone."""
 READ_ONLY = {"read_only": True}
 """`Field(json_schema_extra=READ_ONLY)`: a ROS parameter that can't be changed after configure."""
 
@@ -80,6 +82,12 @@ class MemoryParameters(Strict):
     short_term: PluginSpec = Field(default_factory=lambda: PluginSpec(plugin="latest"), description="the state estimator")
     route: PluginSpec = Field(default_factory=lambda: PluginSpec(plugin="grid"), description="where one can go")
     route_period: Positive = Field(0.8, description="time between route searches, s")
+    actuator_delay: Literal["given", "measured"] = Field(
+        "given", description="plans count on robot.actuator_delay (given), or on what was measured once it is known (measured)"
+    )
+    plans: str = Field(
+        "", description="file of the log of plans, which Mode-1 learns from; empty: none", json_schema_extra=READ_ONLY
+    )
 
 
 class CostParameters(Strict):
@@ -120,6 +128,10 @@ class CostParameters(Strict):
         return self
 
 
+HABITS = ("mode", "policy", "confidence", "proposals", "follow", "agreement")
+"""The actor's parameters that say nothing where `mode` is "plan"."""
+
+
 class ActorParameters(Strict):
     optimizer: PluginSpec = Field(default_factory=lambda: PluginSpec(plugin="mppi"), description="the search")
     horizon: int = Field(15, ge=1, le=200, description="steps imagined")
@@ -132,8 +144,25 @@ class ActorParameters(Strict):
     )
     period: Positive = Field(0.05, description="time between decisions, s")
     deadline: Positive = Field(0.035, description="time the optimizer has for one decision, s; less than period")
+    reaction: Positive = Field(
+        1.0, le=10, description="time from an observation until its command has left the gate, s: its rest bounds the search"
+    )
     threads: int = Field(1, ge=1, le=64, description="torch threads", json_schema_extra=READ_ONLY)
     device: str = Field("cpu", description="torch device", json_schema_extra=READ_ONLY)
+    mode: Mode = Field("plan", description="who acts: plan, propose, adaptive or policy (docs/mode1.md)")
+    policy: PluginSpec = Field(
+        default_factory=lambda: PluginSpec(plugin="distilled"), description="Mode-1: what acts without search"
+    )
+    confidence: float = Field(0.9, ge=0, le=1, description="adaptive: the policy acts alone from this confidence on")
+    proposals: int = Field(4, ge=1, le=256, description="plans of the policy that a search begins with")
+    follow: NonNegative = Field(
+        0.2,
+        le=2,
+        description="adaptive, policy: a checked plan is followed for so long before it is imagined anew, s; 0: never",
+    )
+    agreement: NonNegative = Field(
+        0.5, le=1, description="... while what it predicted is off by no more than this share of surprise's alarm levels"
+    )
 
     @model_validator(mode="after")
     def _deadline_fits(self):
@@ -173,6 +202,7 @@ class Task(Strict):
     guardrail_quantile: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="share of the futures in which guardrails must hold, where the actor's is less: tightens only"
     )
+    mode: Mode | None = Field(None, description="who acts, for this task; None: as the actor's parameters say")
 
     @model_validator(mode="after")
     def _goal_has_a_position(self):

@@ -3,19 +3,35 @@
 Used by the actor node and by `Agent` alike, so that what `evaluate` measures is what the robot runs.  The step itself is short:
 predict the state to the moment at which the action will take effect (latency is part of the state), choose the subgoal, search,
 hand out the first action.
+
+Whether it searches is the configuration's matter (`actor.mode`): with habits (Mode-1) the plan under way is followed while it
+comes true (`following.py`), or the policy acts where its confidence allows (`actor/habits.py`).  After a change of task or a
+surprise there is no plan under way, and where a goal has something that the policy was never told of, it is not asked: then
+Mode-2 searches.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from objective_agent import plugins
-from objective_agent.config import Configuration, CostParameters, PluginSpec, RobotParameters, TermSpec
+from objective_agent.actor.habits import Habits
+from objective_agent.actor.policy import DistilledPolicy
+from objective_agent.config import (
+    HABITS,
+    ActorParameters,
+    Configuration,
+    CostParameters,
+    PluginSpec,
+    RobotParameters,
+    TermSpec,
+)
+from objective_agent.following import Begun, follow
 from objective_agent.goal_images import goal_tokens, has_answer, mismatch
 from objective_agent.memory.route import lookahead
 from objective_agent.protocols import WorldModel
@@ -29,6 +45,7 @@ from objective_agent.types import (
     WeightedObjective,
     WorldState,
 )
+from objective_agent.versions import short
 
 
 @dataclass(frozen=True)
@@ -46,19 +63,26 @@ class Decision:
     route: np.ndarray | None = None
     subgoal: np.ndarray | None = None
     seconds: float = 0.0
+    worked: float = 0.0
+    """Seconds of processor time."""
     deadline_missed: bool = False
 
 
 class Planner:
-    """Mode-2 of the actor.  One thread owns it; `decide` reads nothing but its arguments and its last plan."""
+    """The actor: Mode-2, and Mode-1 where the configuration says so.
+
+    One thread owns it; `decide` reads nothing but its arguments and the plan under way.
+    """
 
     def __init__(self, robot: RobotParameters, seed: int = 0):
         self.robot = robot
         self._seed = seed
         self._key: object = None
         self._given: WorldModel | None = None
-        self._last: tuple[Plan, float, tuple[int, str]] | None = None
+        self._last: Begun | None = None
         self.optimizer = None
+        self.habits: Habits | None = None
+        self._policy: tuple[PluginSpec, DistilledPolicy] | None = None
         self.objectives: list[WeightedObjective] = []
 
     def reset(self, seed: int | None = None) -> None:
@@ -84,11 +108,22 @@ class Planner:
             world_model = plugins.create("world_model", configuration.world_model.world_model, self.robot, "world_model")
         objectives = make_objectives(cost, self.robot)
         guardrails = make_guardrails(cost, self.robot, task.extra_margin)
-        if self.optimizer is None or self._key is None or self._key[1] != configuration.actor:
-            self.optimizer = plugins.create("optimizer", configuration.actor.optimizer, self.robot, "actor.optimizer")
+        actor = configuration.actor
+        if self.optimizer is None or self._key is None or self._without_habits(self._key[1]) != self._without_habits(actor):
+            self.optimizer = plugins.create("optimizer", actor.optimizer, self.robot, "actor.optimizer")
             self.optimizer.reset(self._seed)
+        self.habits = None if actor.mode == "plan" else self._make_habits(actor)
         self.world_model, self.objectives, self.guardrails = world_model, objectives, guardrails
         self._key = key
+
+    @staticmethod
+    def _without_habits(actor: ActorParameters) -> dict:
+        return actor.model_dump(exclude=set(HABITS))
+
+    def _make_habits(self, actor: ActorParameters) -> Habits:
+        if self._policy is None or self._policy[0] != actor.policy:
+            self._policy = actor.policy, plugins.create("policy", actor.policy, self.robot, "actor.policy")
+        return Habits(self.optimizer, self._policy[1], actor.mode, actor.confidence, actor.proposals)
 
     def decide(
         self,
@@ -104,7 +139,7 @@ class Planner:
         `latency`: seconds until the command will have left the gate.  `budget`: seconds of wall time for the search; inf lets
         it run to convergence or to its last iteration, which is repeatable.
         """
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.thread_time()
         task = configuration.task
         if configuration.reached or task.kind == "idle":
             self._last = None
@@ -115,13 +150,19 @@ class Planner:
             return Decision(Command(state.stamp, 0.0, 0.0), configuration, unusable, state)
         self.prepare(configuration)
         actor = configuration.actor
-        effect = now + latency + self.robot.actuator_delay
-        with torch.inference_mode():
-            predicted = self.world_model.advance(state.to_torch(actor.device), effect)
-            position, final = self._subgoal(configuration, route, np.asarray(state.pose[0], np.float64))
-            problem = self._problem(configuration, predicted, position, final, effect)
-            plan = self.optimizer.solve(problem, started + budget)
-        self._last = (plan, effect, (configuration.number, task.id))
+        effect = now + latency + state.delay(self.robot.actuator_delay)
+        position, final = self._subgoal(configuration, route, np.asarray(state.pose[0], np.float64))
+        plan = None
+        if self.habits is not None and actor.mode != "propose" and self._last is not None:
+            plan = follow(self._last, configuration, state, effect, self.guardrails)
+        if plan is None:
+            with torch.inference_mode():
+                predicted = self.world_model.advance(state.to_torch(actor.device), effect)
+                problem = self._problem(configuration, predicted, position, final, effect)
+                plan = self._solve(problem, configuration, started + budget)
+            self._last = Begun(plan, effect, state, task)
+        if self.habits is not None:
+            plan = replace(plan, seconds=time.perf_counter() - started)
         seconds = time.perf_counter() - started
         v, w = (float(value) for value in plan.actions[0, 0])
         return Decision(
@@ -133,8 +174,22 @@ class Planner:
             route=route,
             subgoal=position,
             seconds=seconds,
+            worked=time.thread_time() - worked,
             deadline_missed=seconds > actor.deadline,
         )
+
+    def _solve(self, problem: Problem, configuration: Configuration, deadline: float) -> Plan:
+        if self.habits is None or not self._knows(problem):
+            return self.optimizer.solve(problem, deadline)
+        new = self._last is None or self._last.task != configuration.task
+        return self.habits.solve(problem, deadline, surprised=new or problem.goal.heading is not None)
+
+    def _knows(self, problem: Problem) -> bool:
+        """Whether the policy can be asked: these are its encoder's representations, and its kind of goal."""
+        policy, goal = self.habits.policy, problem.goal
+        known = policy.shape.goal_tokens == 0 or goal.representation is not None
+        known = known and (not policy.shape.position or goal.position is not None)
+        return known and short(policy.encoder) == short(problem.state.model)
 
     def _subgoal(
         self, configuration: Configuration, route: np.ndarray | None, pose: np.ndarray
@@ -152,7 +207,7 @@ class Planner:
         actor, robot, scale = configuration.actor, self.robot, configuration.task.speed_scale
 
         def tensor(values) -> torch.Tensor:
-            return torch.as_tensor(np.asarray(values, np.float32), device=actor.device)
+            return torch.as_tensor(np.asarray(values, np.float32))  # the search takes them to the device, all at once
 
         heading, picture = configuration.task.heading, goal_tokens(configuration.task)
         last = state.sent[:, -1] if state.sent is not None and state.sent.shape[1] else state.velocity
@@ -177,16 +232,17 @@ class Planner:
             warm_start=self._warm_start(configuration, effect),
             tail=actor.cvar if actor.risk == "cvar" else 1.0,
             quantile=max(actor.guardrail_quantile, configuration.task.guardrail_quantile),
+            remember=self.habits is not None,
         )
 
     def _warm_start(self, configuration: Configuration, effect: float) -> torch.Tensor | None:
         """The last plan, shifted by the time really elapsed (linear between its steps); None after a change of task."""
         if self._last is None:
             return None
-        plan, then, (_, task_id) = self._last
-        steps = (effect - then) / plan.dt
+        plan = self._last.plan
+        steps = (effect - self._last.effect) / plan.dt
         horizon = plan.actions.shape[1]
-        if task_id != configuration.task.id or plan.mode == "braking" or not 0 <= steps < horizon:
+        if self._last.task.id != configuration.task.id or plan.mode == "braking" or not 0 <= steps < horizon:
             return None
         if configuration.actor.horizon != horizon or configuration.actor.dt != plan.dt:
             return None

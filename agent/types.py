@@ -189,28 +189,27 @@ class WorldState:
     points: Array | None = None
     sent_stamps: np.ndarray = field(default_factory=lambda: np.zeros(0))
     sent: Array | None = None
+    actuator_delay: float | None = None
+    """From a command's leaving the gate to the motion, s, as memory measured it; None: what the robot's parameters say."""
 
     @property
     def batch(self) -> int:
         return self.pose.shape[0]
 
+    def delay(self, given: float) -> float:
+        """The actuator delay in s, measured or else `given`."""
+        return given if self.actuator_delay is None else self.actuator_delay
+
     def to_torch(self, device: str = "cpu") -> WorldState:
         """The same state with its arrays as torch tensors on `device`."""
         import torch
 
-        def move(value):
-            if value is None:
-                return None
-            return torch.as_tensor(value, dtype=torch.float32, device=device)
+        from objective_agent import devices
 
-        return replace(
-            self,
-            representation=move(self.representation),
-            pose=move(self.pose),
-            velocity=move(self.velocity),
-            points=move(self.points),
-            sent=move(self.sent),
-        )
+        names = ("representation", "pose", "velocity", "points", "sent")
+        values = [getattr(self, name) for name in names]
+        values = [None if value is None else torch.as_tensor(value, dtype=torch.float32) for value in values]
+        return replace(self, **dict(zip(names, devices.send(values, torch.device(device)), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -287,6 +286,8 @@ class Problem:
     """Objectives count the mean over this share of the futures, those that cost most (CVaR); 1: over all of them."""
     quantile: float = 1.0
     """Guardrails must hold in this share of the futures; 1: in all of them."""
+    remember: bool = False
+    """The plan keeps all that was imagined of it, so that it can be checked again later."""
 
 
 @dataclass(frozen=True)
@@ -295,10 +296,10 @@ class Plan:
 
     `feasible` [B] bool; `energy` [B] the weighted sum; `energies` name -> [B] (weighted); `margins` guardrail -> [B] the worst
     margin over futures and steps; `violation` [B].  `stop_reason`: converged | deadline | iterations | habit.  `mode` is who
-    acted: optimizer (Mode-2) | policy (Mode-1) | fallback (Mode-1, as there was no time for Mode-2) | braking; a policy's
-    energy is NaN where nothing could be hit and nothing was imagined.  `poses` [B, K, H, 3] are the imagined futures of
-    `actions`; `candidates` holds the last iteration's poses [B, N, H, 3] (first future) with `candidate_energy` [B, N], for
-    looking only.
+    acted: optimizer (Mode-2) | policy (Mode-1) | fallback (Mode-1, as there was no time for Mode-2) | followed (the rest of the
+    plan before, checked again) | braking; a policy's energy is NaN where nothing could be hit and nothing was imagined.
+    `poses` [B, K, H, 3] are the imagined futures of `actions`; `candidates` holds the last iteration's poses [B, N, H, 3]
+    (first future) with `candidate_energy` [B, N], for looking only.
 
     `promises`: read-out -> [B, H], the least over the futures of what the world model said of `actions`, as guardrails hear it;
     step h is over `start` + (h + 1) `dt`.
@@ -327,5 +328,7 @@ class Plan:
     """[B, M, H, A]: runner-ups, best first: the best feasible plans that go another way than `actions` and than each other."""
     mode_energy: Array | None = None
     """[B, M]: their energies; inf where there was no other one (its actions are zeros)."""
+    imagined: Trajectory | None = None
+    """All that the world model said of `actions` (N = 1); None unless the problem asked to `remember` it."""
     confidence: Array | None = None
     """[B]: the policy's probability that Mode-2 can do no better than it (`actor/policy.py`); None: no policy was asked."""

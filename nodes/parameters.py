@@ -24,6 +24,7 @@ KINDS = {
     "short_term": "short_term_memory",
     "route": "route_memory",
     "optimizer": "optimizer",
+    "policy": "policy",
     "configurator": "configurator",
 }
 """Field that names a plugin -> kind of plugin."""

@@ -7,11 +7,14 @@ the modes before it.  They are what the search saw, not refined.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from objective_agent import devices
 from objective_agent.actor.evaluation import Evaluation
-from objective_agent.types import Plan, Problem
+from objective_agent.types import Plan, Problem, Trajectory
 
 BRAKING, INCUMBENT = 0, 1
 """Places of these two among the candidates, in every iteration."""
@@ -81,6 +84,22 @@ def take(values: Tensor, index: Tensor) -> Tensor:
     return values[torch.arange(len(index), device=values.device), index]
 
 
+def only(imagined: Trajectory, index: Tensor) -> Trajectory:
+    """What was imagined of the candidates at `index` [B] alone; shares nothing with the rest."""
+
+    def chosen(value: Tensor | None) -> Tensor | None:
+        return None if value is None else take(value, index)[:, None]
+
+    return replace(
+        imagined,
+        actions=chosen(imagined.actions),
+        poses=chosen(imagined.poses),
+        velocities=chosen(imagined.velocities),
+        representations=chosen(imagined.representations),
+        readouts={name: chosen(value) for name, value in imagined.readouts.items()},
+    )
+
+
 def make_plan(
     problem: Problem,
     actions: Tensor,
@@ -98,29 +117,40 @@ def make_plan(
     poses = imagined.poses
     modes = pool.pick(index)
 
-    def chosen(values: Tensor) -> Tensor:
-        return take(values, index).cpu()
+    told = {"actions": actions, "energy": evaluation.energy, "violation": evaluation.violation, "poses": poses}
+    told |= {("energies", name): value for name, value in evaluation.energies.items()}
+    told |= {("margins", name): value for name, value in evaluation.margins.items()}
+    told |= {("promises", name): value.amin(2) for name, value in imagined.readouts.items()}
+    found = {name: take(value, index) for name, value in told.items()} | {"feasible": feasible}
+    found |= {"candidates": poses[:, :, 0], "all": evaluation.energy, "all_feasible": evaluation.feasible}
+    if modes is not None:
+        found |= {"modes": modes[0], "mode_energy": modes[1]}
+    found = dict(zip(found, devices.fetch([*found.values()]), strict=True))
+
+    def each(kind: str) -> dict[str, Tensor]:
+        return {name[1]: value for name, value in found.items() if name[0] == kind}
 
     return Plan(
-        actions=chosen(actions),
-        feasible=feasible.cpu(),
-        energy=chosen(evaluation.energy),
-        energies={name: chosen(value) for name, value in evaluation.energies.items()},
-        margins={name: chosen(value) for name, value in evaluation.margins.items()},
-        violation=chosen(evaluation.violation),
-        poses=chosen(poses),
+        actions=found["actions"],
+        feasible=found["feasible"],
+        energy=found["energy"],
+        energies=each("energies"),
+        margins=each("margins"),
+        violation=found["violation"],
+        poses=found["poses"],
         iterations=iterations,
         evaluations=evaluations,
         seconds=0.0,
         stop_reason=stop_reason,
-        mode="optimizer" if bool(feasible.any()) else "braking",
+        mode="optimizer" if bool(found["feasible"].any()) else "braking",
         dt=problem.dt,
         stamp=problem.state.stamp,
-        candidates=poses[:, :, 0].cpu(),
-        candidate_energy=evaluation.energy.cpu(),
-        candidate_feasible=evaluation.feasible.cpu(),
-        promises={name: chosen(value.amin(2)) for name, value in imagined.readouts.items()},
+        candidates=found["candidates"],
+        candidate_energy=found["all"],
+        candidate_feasible=found["all_feasible"],
+        promises=each("promises"),
+        imagined=only(imagined, index) if problem.remember else None,
         start=problem.state.stamp if imagined.start is None else imagined.start,
-        modes=None if modes is None else modes[0].cpu(),
-        mode_energy=None if modes is None else modes[1].cpu(),
+        modes=found.get("modes"),
+        mode_energy=found.get("mode_energy"),
     )

@@ -6,8 +6,9 @@
     policy     the policy alone
 
 Whatever the setting but `plan`, the policy answers when there is too little time left for an iteration of the search: fallback.
-Where the problem has guardrails the policy's plan is imagined and checked as any candidate is, once: its mean, else its best
-member, is done only if it keeps them; else the search takes over, or, where there is no time or no search, the robot brakes.
+Where the problem has guardrails the policy's plans are imagined and checked as any candidate is, once: the best of its mean,
+its members and what is left of the last plan is done only if it keeps them and gains something over standing still; else the
+search takes over, or, where there is no time or no search, the robot brakes.
 `Plan.mode` says who acted: "optimizer", "policy", "fallback" or "braking"; `Plan.confidence` what the policy thought of it.
 """
 
@@ -15,20 +16,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Literal
 
 import torch
 
-from objective_agent.actor.answer import INCUMBENT, Pool, make_plan
+from objective_agent.actor.answer import BRAKING, INCUMBENT, Pool, make_plan
 from objective_agent.actor.evaluation import evaluate
 from objective_agent.actor.policy import DistilledPolicy
 from objective_agent.actor.problem import as_tensors
 from objective_agent.actor.sampling import limited
 from objective_agent.actor.search import with_known
+from objective_agent.config import Mode
 from objective_agent.protocols import Optimizer
 from objective_agent.types import Plan, Problem
 
-Mode = Literal["plan", "propose", "adaptive", "policy"]
 HABIT = "habit"
 """`stop_reason` of a plan that nobody searched for."""
 
@@ -59,10 +59,10 @@ class Habits:
         plan = None
         if late or sure or self.mode == "policy":
             plan = self._habit(problem, "fallback" if late and not sure and self.mode != "policy" else "policy")
-            if plan.mode == "braking" and not late and self.mode != "policy":
+            if not _gains(plan) and not late and self.mode != "policy":
                 plan = None
         if plan is None:
-            proposals = self.policy.propose(problem.state, problem.goal, self.proposals)
+            proposals = fitted(self.policy.propose(problem.state, problem.goal, self.proposals), problem.horizon)
             plan = self.optimizer.solve(replace(problem, proposals=proposals), deadline)
             self._iteration = max(plan.seconds / max(1, plan.iterations), MEMORY * self._iteration)
         return replace(plan, seconds=time.perf_counter() - started, confidence=self._confidence(problem).cpu())
@@ -71,17 +71,18 @@ class Habits:
         return self.policy.confidence(problem.state, problem.goal)
 
     def _habit(self, problem: Problem, mode: str) -> Plan:
-        """The policy's plan; with guardrails "braking" where neither it nor a member's keeps them in every problem."""
+        """The policy's plan; with guardrails the best that it knows of, "braking" where none keeps them in any problem."""
         with torch.inference_mode():
             found = self.policy.answer(problem.state, problem.goal)
+            mean, others = (fitted(each, problem.horizon) for each in (found.plan[:, None], found.members))
             if not problem.guardrails:
-                return self._unchecked(problem, found.plan, mode)
+                return self._unchecked(problem, mean[:, 0], mode)
             problem = as_tensors(problem)
-            mean, others = found.plan[:, None], found.members
+            if problem.warm_start is not None:
+                others = torch.cat([others, problem.warm_start[:, None]], 1)
             actions = with_known(limited(problem, mean), limited(problem, others))
             evaluation = evaluate(problem, actions)
-            best = evaluation.score()[:, INCUMBENT:].argmin(1) + INCUMBENT
-            index = torch.where(evaluation.feasible[:, INCUMBENT], INCUMBENT, best)
+            index = evaluation.score()[:, INCUMBENT:].argmin(1) + INCUMBENT
             count = actions.shape[0] * actions.shape[1]
             plan = make_plan(problem, actions, evaluation, index, Pool(0, 1.0), 1, count, HABIT)
             return plan if plan.mode == "braking" else replace(plan, mode=mode)
@@ -109,3 +110,18 @@ class Habits:
             stamp=problem.state.stamp,
             start=problem.state.stamp,
         )
+
+
+def _gains(plan: Plan) -> bool:
+    """Whether it is worth more than standing still, as far as was imagined."""
+    if plan.mode == "braking" or plan.candidate_energy is None:
+        return plan.mode != "braking"
+    return bool((plan.energy < plan.candidate_energy[:, BRAKING]).all())
+
+
+def fitted(actions: torch.Tensor, horizon: int) -> torch.Tensor:
+    """`actions` [..., H, A] as plans of `horizon` steps: cut, or zeros behind them."""
+    missing = horizon - actions.shape[-2]
+    if missing <= 0:
+        return actions[..., :horizon, :]
+    return torch.cat([actions, actions.new_zeros(*actions.shape[:-2], missing, actions.shape[-1])], -2)

@@ -82,7 +82,7 @@ class DistilledPolicy:
     """Plugin "distilled" of the kind `policy`.  ConfigurationError for a model that has none, or whose files don't fit."""
 
     class Config(Strict):
-        model: str = Field(min_length=1, description="folder of the trained model")
+        model: str = Field("models/apartment", min_length=1, description="folder of the trained model")
         device: str = Field("cpu", description="torch device")
 
     def __init__(self, config: Config, robot: RobotParameters):

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="BAG", help="folder for the bags (or the data set), or one file NAME.mcap"
     )
-    plans = "benchmark tasks: drive --model to goals and write the log of its plans to the file --out (docs/mode1.md)"
+    plans = "drive --model to goals (a benchmark task, apartment, apartment_people ...) and log its plans to the file --out"
     parser.add_argument("--plans", action="store_true", help=plans)
     parser.add_argument("--model", metavar="DIR", help="with --plans: the model that plans")
     share = "with --plans: this share of the episodes is driven by the model's policy, the search says what it would do"
@@ -53,12 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    if args.plans != (args.model is not None) or (args.plans and args.task in TASKS):
-        raise InputError("--plans and --model go together, with a benchmark task (--task maze ...)")
+    if args.plans != (args.model is not None) or (args.plans and args.task == "mix"):
+        raise InputError("--plans and --model go together, with one task (--task maze, --task apartment ...)")
     if args.plans:
         from objective_agent.cli import collect_plans
 
-        return collect_plans.main(args)
+        return collect_plans.main(args, TASKS)
     if args.task not in TASKS:
         from objective_agent.cli import collect_frames
 

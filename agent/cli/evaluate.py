@@ -26,6 +26,7 @@ HELP = "success rate, collisions and planning times on a task's published protoc
 EXAMPLE = "objective-agent evaluate --task apartment --episodes 100 --seed 1 --jobs 2 --json result.json"
 BASELINE_NAMES = ("zero", "random", "straight_line", "map_pursuit")
 ROW_NAMES = ("agent_without_gate", "analytic", "shuffled", "no_route", "mean_futures", "no_history")
+MODES = ("propose", "adaptive", "policy")
 PICTURES, IMAGE_ROWS = "apartment_goal_image", ("l2", "value", "shuffled_goal", "shuffled", "agent_without_gate")
 
 
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="agent_without_gate",
         metavar="LIST",
         help=f"the agent less one thing: all, none, or some of {','.join(ROW_NAMES)} (default: agent_without_gate); "
+        f"with habits: {','.join(MODES)}; "
         f"where the goal is a picture, of {','.join(IMAGE_ROWS)}; benchmarks: all, or of no_stuck,l2,shuffled",
     )
     promises = "follow every 20th plan in a copy of the simulation: what became of what it promised (a tenth slower)"
@@ -59,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=arguments.count, default=1, metavar="N", help="processes; the result does not depend on N"
     )
+    parser.add_argument("--device", metavar="D", help="benchmarks: torch device, cpu or cuda (default: the file's, or cpu)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run of the same protocol")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the result here")
 
@@ -130,7 +133,8 @@ def make_protocol(args: argparse.Namespace):
     agent = Agent(parameters)
     agent.planner.prepare(agent.configurator.configure(Task(), {}))
     known = IMAGE_ROWS if pictures else ROW_NAMES
-    baselines, rows = names("--baselines", args.baselines, BASELINE_NAMES), names("--rows", args.rows, known)
+    more = () if pictures or args.rows == "all" else MODES
+    baselines, rows = names("--baselines", args.baselines, BASELINE_NAMES), names("--rows", args.rows, (*known, *more))
     every = EVERY if args.promises else 0
     protocol = Protocol(task, args.seed, parameters, gate, baselines, world, rows, every)
     if args.part:
@@ -148,13 +152,16 @@ def with_model(parameters, folder: str):
 
     perception = parameters.perception.model_copy(update={"encoder": learned(parameters.perception.encoder)})
     world_model = parameters.world_model.model_copy(update={"world_model": learned(parameters.world_model.world_model)})
+    actor = parameters.actor
+    if actor.policy.plugin == "distilled":
+        actor = actor.model_copy(update={"policy": PluginSpec(**{**actor.policy.model_dump(), "model": folder})})
     terms = parameters.cost.terms.items()
     terms = {name: t.model_copy(update={"model": folder}) if "model" in t.settings else t for name, t in terms}
     cost = parameters.cost.model_copy(update={"terms": terms})
     memory, short_term = parameters.memory, parameters.memory.short_term
     if "model" in short_term.settings:
         memory = memory.model_copy(update={"short_term": short_term.model_copy(update={"model": folder})})
-    modules = {"perception": perception, "world_model": world_model, "cost": cost, "memory": memory}
+    modules = {"perception": perception, "world_model": world_model, "cost": cost, "memory": memory, "actor": actor}
     return parameters.model_copy(update=modules)
 
 

@@ -1,7 +1,8 @@
 """Configurator "merge": a task and every module's parameters -> one numbered immutable snapshot.
 
 The architecture's configurator sets all other modules up for the task at hand.  Here it overlays the task's weights on the
-cost module's, picks the tolerances, watches whether the goal is reached, and gives the result a number.  Nothing it can be told
+cost module's, picks the tolerances and who acts (Mode-1 or Mode-2), watches whether the goal is reached, and gives the result a
+number.  Nothing it can be told
 loosens a guardrail: `speed_scale`, `extra_margin`, `guardrail_quantile` of a task only tighten, and no guardrail has a weight.
 """
 
@@ -87,7 +88,7 @@ class Merge:
         wanted = {
             "task": task,
             "cost": _weighted(self._settings["cost"], task.weights),
-            "actor": self._settings["actor"],
+            "actor": _acting(self._settings["actor"], task),
             "world_model": self._settings["world_model"],
             "goal_tolerance": tolerance,
             "heading_tolerance": settings.heading_tolerance,
@@ -171,6 +172,20 @@ def _weighted(cost: CostParameters, weights: dict[str, float]) -> CostParameters
         return cost
     terms = {name: term.model_copy(update={"weight": weights.get(name, term.weight)}) for name, term in cost.terms.items()}
     return cost.model_copy(update={"terms": terms})
+
+
+def _acting(actor: ActorParameters, task: Task) -> ActorParameters:
+    """Who acts: as the task or the actor's parameters say, but habits are for what they were learned from.
+
+    Other weights, speeds or margins than usual make other plans good: then Mode-2 searches, from the policy's proposals.  Of a
+    goal that is a picture a robot's policy knows nothing.
+    """
+    mode = task.mode or actor.mode
+    if mode in ("adaptive", "policy") and (task.weights or task.speed_scale < 1 or task.extra_margin > 0):
+        mode = "propose"
+    if task.kind == "goal_image":
+        mode = "plan"
+    return actor if mode == actor.mode else actor.model_copy(update={"mode": mode})
 
 
 def _reason(task: Task, pose: Any, reached: bool) -> str:

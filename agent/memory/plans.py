@@ -240,7 +240,7 @@ def _about(base: sqlite3.Connection, path: Path) -> dict[str, Any]:
 def _check_about(found: dict[str, Any], encoder: str | None, path: Path) -> None:
     if found.get("schema") != SCHEMA:
         raise InputError(f"{path}: has schema {found.get('schema')}, this version reads {SCHEMA}; start a new log")
-    if encoder is not None and found.get("encoder") != encoder:
+    if encoder is not None and str(found.get("encoder"))[:12] != encoder[:12]:  # messages carry the first digits alone
         raise InputError(
             f"{path}: holds representations of encoder {str(found.get('encoder'))[:12]}, the model's is {encoder[:12]}; "
             "give this model's own log, or start a new one"

@@ -7,6 +7,7 @@ no_route       no subgoals from the route memory
 mean_futures   guardrails hear the mean of the futures instead of the worst
 l2, value      for goal images: without the learned distance, without the distance in representation space
 shuffled_goal  for goal images: the picture of another home
+propose, adaptive, policy  with habits (Mode-1), see docs/mode1.md
 no_history     no motion history and no earlier sweeps: nothing shows how this robot answers to commands
 """
 
@@ -22,6 +23,8 @@ from objective_agent.config import ActorParameters, AgentParameters, CostParamet
 from objective_agent.types import Array, InputError, NamedGuardrail, Observation, Representation, Trajectory
 
 AGENT, WITHOUT_GATE = "agent", "agent_without_gate"
+MODES = ("propose", "adaptive", "policy")
+"""Rows that are named after who acts (config.Mode); the model needs a policy."""
 ROWS = (WITHOUT_GATE, "analytic", "shuffled", "no_route", "mean_futures", "no_history")
 
 IMAGE_ROWS = ("l2", "value", "shuffled_goal", "shuffled", WITHOUT_GATE)
@@ -36,6 +39,8 @@ def parameters_of(row: str, parameters: AgentParameters) -> AgentParameters:
     """The agent's parameters in `row`."""
     if row in LEFT_OUT:
         return parameters.model_copy(update={"cost": _without(parameters.cost, LEFT_OUT[row])})
+    if row in MODES:
+        return parameters.model_copy(update={"actor": parameters.actor.model_copy(update={"mode": row})})
     if row == "no_route":
         return parameters.model_copy(update={"configurator": parameters.configurator.model_copy(update={"use_route": False})})
     if row != "analytic":
@@ -47,7 +52,9 @@ def parameters_of(row: str, parameters: AgentParameters) -> AgentParameters:
             "perception": parameters.perception.model_copy(update={"encoder": PluginSpec(plugin="scan")}),
             "world_model": parameters.world_model.model_copy(update={"world_model": PluginSpec(plugin="unicycle")}),
             "cost": CostParameters.model_validate({}),
-            "actor": actor.model_copy(update={"optimizer": PluginSpec(plugin=parameters.actor.optimizer.plugin)}),
+            "actor": actor.model_copy(
+                update={"optimizer": PluginSpec(plugin=parameters.actor.optimizer.plugin), "mode": "plan"}
+            ),
         }
     )
 

@@ -9,13 +9,14 @@ import hashlib
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from objective_agent.agent import Agent
-from objective_agent.config import AgentParameters, Task
+from objective_agent.config import HABITS, AgentParameters, Task
 from objective_agent.results.statistics import paired, wilson
 from objective_agent.safety import GateParameters
 from objective_agent.simulation.ablations import AGENT, WITHOUT_GATE, alter, parameters_of
@@ -74,10 +75,16 @@ class Protocol:
     def digest(self) -> str:
         """sha256 over the parameters, the gate's, the task and the world; not over which controllers stand in the result."""
         promises = {"promises": self.promises} if self.promises else {}
+        parameters = self.parameters.model_dump(mode="json")
+        if self.parameters.actor.mode == "plan":  # then these change nothing
+            parameters["actor"] = {name: value for name, value in parameters["actor"].items() if name not in HABITS}
+        del parameters["memory"]["plans"], parameters["actor"]["reaction"]
+        if self.parameters.memory.actuator_delay == "given":
+            del parameters["memory"]["actuator_delay"]
         text = json.dumps(
             promises
             | {
-                "parameters": self.parameters.model_dump(mode="json"),
+                "parameters": parameters,
                 "gate": self.gate.model_dump(mode="json"),
                 "task": self.task,
                 "seed": self.seed,
@@ -113,6 +120,8 @@ class AgentController:
         self.seen: list[Representation] = []
         self.surprises: list[float] = []
         self.planning_ms: list[float] = []
+        self.modes: Counter[str] = Counter()
+        self.planner_seconds = 0.0
         self.decisions = self.braking = self.violations = self.misses = 0
         self.closest = math.inf
         self.stop_reasons: dict[str, int] = {}
@@ -139,6 +148,8 @@ class AgentController:
             self.surprises.append(self.agent.surprise)
             self.planning_ms.append(round(1e3 * seconds, 2))
             self.misses += seconds > self.parameters.actor.deadline
+            self.modes[plan.mode] += 1
+            self.planner_seconds += decision.worked
             self.braking += plan.mode == "braking"
             self.violations += plan.mode != "braking" and not bool(plan.feasible[0])
             self.stop_reasons[plan.stop_reason] = self.stop_reasons.get(plan.stop_reason, 0) + 1
@@ -153,6 +164,7 @@ class AgentController:
             "closest_m": closest,
             "surprise": {f"p{share}": _percentile(np.array(self.surprises or [0.0]), share) for share in (50, 99)},
             "stop_reasons": dict(sorted(self.stop_reasons.items())),
+            "modes": dict(sorted(self.modes.items())),
             **({"said_there": True} if self.said_there else {}),
         }
 
@@ -188,7 +200,11 @@ class Evaluator:
                 kept = {"promises": witness.record()}
             seen = controller.seen if row == AGENT else seen
             rows[row] = self._describe(episode, outcome) | controller.notes()
-            timing[row] = {"planning_ms": controller.planning_ms, "deadline_misses": controller.misses}
+            timing[row] = {
+                "planning_ms": controller.planning_ms,
+                "deadline_misses": controller.misses,
+                "planner_ms": round(1e3 * controller.planner_seconds, 2),
+            }
             models[row] = controller.agent.planner.world_model.model
         for row in (name for name in protocol.baselines if name in missing):
             times, (limit, _) = (protocol.period, protocol.delay), self._end(episode, None)
@@ -332,8 +348,12 @@ def _row(records: Sequence[dict], name: str) -> dict:
 
 def _timing(records: Sequence[dict], name: str) -> dict:
     planning = np.array([ms for record in records for ms in record["timing"][name]["planning_ms"]] or [math.nan])
+    worked = [record["timing"][name].get("planner_ms") for record in records]
+    modes = sum((Counter(record["rows"][name].get("modes", {})) for record in records), Counter())
     return {
         "planning_ms": {"p50": _percentile(planning, 50), "p99": _percentile(planning, 99)},
+        "planner_ms_per_episode": None if None in worked or not worked else round(float(np.mean(worked)), 1),
+        "modes": {mode: round(count / modes.total(), 4) for mode, count in sorted(modes.items())},
         "deadline_misses": sum(record["timing"][name]["deadline_misses"] for record in records),
     }
 
@@ -354,6 +374,6 @@ def _compact(record: dict, names: Sequence[str]) -> dict:
         values = np.array(record["timing"][row]["planning_ms"] or [math.nan])
         timing[row] = {
             "planning_ms": {"p50": _percentile(values, 50), "p99": _percentile(values, 99)},
-            "deadline_misses": record["timing"][row]["deadline_misses"],
+            **{name: value for name, value in record["timing"][row].items() if name != "planning_ms"},
         }
     return record | {"rows": rows, "timing": timing}
