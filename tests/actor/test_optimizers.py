@@ -166,6 +166,17 @@ def test_it_stops_once_it_has_converged(name):
     assert torch.equal(idle.actions, torch.zeros_like(idle.actions))
 
 
+def test_what_every_plan_costs_alike_need_not_end_the_search():
+    """A far goal adds to every energy: measured by what the plan gains over braking, it changes nothing."""
+
+    def iterations(whole, offset):
+        objectives = {"near": lambda t, goal: squared_distance(t, goal) + offset, "effort": squared_action}
+        made = optimizer("cem", iterations=100, tolerance=0.01, tolerance_of=whole, patience=2)
+        return made.solve(reach(objectives=objectives), FOREVER).iterations
+
+    assert iterations("gain", 0.0) == iterations("gain", 100.0) > iterations("energy", 100.0)
+
+
 @BOTH
 def test_without_a_feasible_plan_it_goes_on_searching(name):
     hopeless = reach(guardrails=[lambda t: t.poses[..., 0] * 0 - 1])
