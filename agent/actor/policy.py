@@ -158,7 +158,7 @@ def inputs_of(shape: PolicyShape, state: WorldState, goal: Goal, device: str = "
 
 def _confidence(arrays: dict[str, np.ndarray | None], where: str, device: str) -> Confidence:
     points = arrays["scores"]
-    sizes = {name: (len(PREDICTORS),) for name in ("mean", "scale", "weight")} | {"bias": ()}
+    sizes = {name: (len(PREDICTORS),) for name in ("mean", "scale", "weight")} | {"bias": (1,)}
     sizes |= {name: np.shape(points) for name in ("scores", "probabilities")}
     wrong = [name for name, size in sizes.items() if arrays[name] is None or np.shape(arrays[name]) != size]
     if (

@@ -85,7 +85,7 @@ class PolicyNetwork(nn.Module):
         for name, size in {"token": shape.features, "map": shape.features, "speed": 2}.items():
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_scale", torch.ones(size))
-        self.register_buffer("distance", torch.tensor(1.0))
+        self.register_buffer("distance", torch.ones(1))
         self.register_buffer("low", -torch.ones(shape.actions))
         self.register_buffer("high", torch.ones(shape.actions))
         self.narrow = nn.Linear(shape.features, shape.token_size) if shape.narrow else None

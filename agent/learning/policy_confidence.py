@@ -112,7 +112,7 @@ def fit(predictors: Tensor, good: np.ndarray) -> Confidence:
         curve = (x * (p * (1 - p))[:, None]).T @ x + torch.diag(ridge)
         w = w - torch.linalg.solve(curve, x.T @ (p - y) + ridge * w)
     scores, probabilities = isotonic((x @ w).numpy(), good)
-    values = (mean, scale, w[:-1], w[-1], torch.from_numpy(scores), torch.from_numpy(probabilities))
+    values = (mean, scale, w[:-1], w[-1:], torch.from_numpy(scores), torch.from_numpy(probabilities))
     return Confidence(*(value.float().clone() for value in values))
 
 

@@ -153,8 +153,8 @@ class Imagined:
         log, found = self.plans, []
         with torch.inference_mode():
             for row, some in zip(rows, plans, strict=True):
-                state = torch.from_numpy(log.state[row]).float()[None]
-                found.append(evaluate(self._problem(state, torch.from_numpy(log.goal[row]).float()[None]), some[None]).energy)
+                state, goal = (torch.as_tensor(each[row].astype(np.float32))[None] for each in (log.state, log.goal))
+                found.append(evaluate(self._problem(state, goal), some[None]).energy)
         return torch.cat(found)
 
     def _problem(self, state: Tensor, goal: Tensor) -> Problem:
