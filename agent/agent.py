@@ -15,12 +15,14 @@ each module in its node; a parity test plays one bag through both.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from objective_agent import plugins
 from objective_agent.config import AgentParameters, Configuration, Task
 from objective_agent.goal_images import encode_goal, goal_distance, goal_task
+from objective_agent.memory.delay import DelayEstimator
 from objective_agent.memory.seen import with_estimates
 from objective_agent.memory.touch import Touch
 from objective_agent.perception.synchronizer import Synchronizer
@@ -44,6 +46,7 @@ class Agent:
         self.memory = plugins.create("short_term_memory", parameters.memory.short_term, robot, "memory.short_term")
         self.router = Router(parameters.memory, robot)
         self.touch = Touch(robot)
+        self.delay = DelayEstimator(robot) if parameters.memory.actuator_delay == "measured" else None
         self.configurator = plugins.create("configurator", parameters.configurator.configurator, robot, "configurator")
         self.configurator.set_parameters(
             configurator=parameters.configurator,
@@ -66,6 +69,8 @@ class Agent:
         self.memory.reset()
         self.router.reset()
         self.touch.reset()
+        if self.delay is not None:
+            self.delay.reset()
         self.planner.reset(seed)
         self._meter, self.surprise, self.surprises, self.goal_image = None, 0.0, {}, None
         self.task = Task()
@@ -82,13 +87,16 @@ class Agent:
         self.task = task
 
     def observe(self, reading: Scan | Image | Odometry) -> None:
-        self.synchronizer.add(reading)
+        if self.synchronizer.add(reading) and isinstance(reading, Odometry) and self.delay is not None:
+            self.delay.measured(reading)
 
     def command_sent(self, command: Command) -> None:
         """A command as it left the safety gate (not as it was asked for)."""
         self.synchronizer.command_sent(command)
         self.memory.command_sent(command)
         self.touch.sent(command)
+        if self.delay is not None:
+            self.delay.command_sent(command)
 
     def step(self, stamp: float, now: float | None = None, latency: float = 0.0, budget: float = math.inf) -> Decision:
         """One decision on what the sensors said up to `stamp`.  `now`, `latency`, `budget`: see `Planner.decide`."""
@@ -100,6 +108,8 @@ class Agent:
         estimate = self.touch.feel(stamp, next(iter(representation.scans), None))
         observation = with_estimates(observation, (estimate,))
         state = self.memory.update(representation, observation)
+        if self.delay is not None:
+            state = replace(state, actuator_delay=self.delay.seconds(stamp))
         configuration = self._cautious(self.configure(state), state)
         route = self.router.update(observation, route_goal(configuration))
         decision = self.planner.decide(configuration, state, route, now, latency, budget)

@@ -26,6 +26,7 @@ from objective_agent_nodes.actor_models import ActorModels, warm_up
 from objective_agent_nodes.base import ModuleNode
 from objective_agent_nodes.diagnostics import ERROR, OK, WARN, Health
 from objective_agent_nodes.explain import Explainer
+from objective_agent_nodes.pace import Pace
 from objective_agent_nodes.process import run
 from objective_agent_nodes.snapshot import SentCommands, StateReader, read
 from objective_agent_nodes.worker import NewestFirst
@@ -53,7 +54,7 @@ class Actor(ModuleNode):
         self._thinking = NewestFirst(self._act, self._failed, lambda: 0.5 * self.parameters.period)
         self._route, self._surprise, self._forget = None, (0.0, -math.inf), False
         self._decision: Decision | None = None
-        self._latency, self._times, self._misses, self._count = parameters.deadline, deque(maxlen=60), 0, 0
+        self._pace = Pace(parameters.deadline)
         stamped = convert.command_type(self.common.enable_stamped_cmd_vel)
         self._command = self.speak(stamped, "cmd_vel_raw")
         self._explain = Explainer(self)
@@ -88,6 +89,7 @@ class Actor(ModuleNode):
 
     def _on_command(self, message) -> None:
         self._sent.add(convert.command_from(message, self.now()))
+        self._pace.left()
 
     def _on_surprise(self, message: Float32MultiArray) -> None:
         if len(message.data) and math.isfinite(message.data[0]):
@@ -118,14 +120,10 @@ class Actor(ModuleNode):
         message = convert.command_to(decision.command, self.common.enable_stamped_cmd_vel)
         if self.common.enable_stamped_cmd_vel:
             message.header.stamp = exact
+        self._pace.decided(None if decision.plan is None else decision.seconds, decision.deadline_missed)
         self._command.publish(message)
-        self._times.append(time.monotonic())
-        self._misses += decision.deadline_missed
-        self._count += 1
-        if decision.plan is not None:
-            self._latency += 0.1 * (decision.seconds - self._latency)
         self._decision = decision
-        self._explain.publish(decision, exact, rate=self.rate(), misses=self._misses, surprise=self.surprise())
+        self._explain.publish(decision, exact, rate=self._pace.rate(), misses=self._pace.misses, surprise=self.surprise())
 
     def _decide(self, state: WorldState, now: float) -> Decision:
         configuration = self._configuration
@@ -136,9 +134,8 @@ class Actor(ModuleNode):
             return Decision(Command(state.stamp, 0.0, 0.0), configuration, reason, state)
         if self.repeatable:
             return self._planner.decide(configuration, state, self._route, state.stamp, 0.0, math.inf)
-        return self._planner.decide(
-            self._cautious(configuration), state, self._route, now, self._latency, configuration.actor.deadline
-        )
+        budget = self._pace.budget(configuration.actor, now - state.stamp)
+        return self._planner.decide(self._cautious(configuration), state, self._route, now, self._pace.latency, budget)
 
     def _cautious(self, configuration: Configuration) -> Configuration:
         """Slower when the world does not do what was predicted; the last plan is then no guide either."""
@@ -161,9 +158,10 @@ class Actor(ModuleNode):
 
     def health(self) -> Health:
         decision, problem = self._decision, self._fresh.problem(self.now(), time.monotonic())
-        values = {"decisions": self._count, "decision_hz": self.rate(), "deadline_misses": self._misses}
+        values = {"decisions": self._pace.count, "decision_hz": self._pace.rate(), "deadline_misses": self._pace.misses}
         values |= {
-            "latency_ms": 1000 * self._latency,
+            "latency_ms": 1000 * self._pace.latency,
+            "handover_ms": 1000 * self._pace.handover,
             "surprise": self.surprise(),
             "unmatched": self._states.matcher.incomplete,
             **self._models.values,

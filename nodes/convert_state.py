@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry as OdometryMessage
 from nav_msgs.msg import Path
 from sensor_msgs.msg import Image, PointCloud2, PointField
 
 from objective_agent.config import Task, validate
-from objective_agent.types import InputError, ObjectiveAgentError
+from objective_agent.types import InputError, ObjectiveAgentError, Odometry, WorldState
 from objective_agent.versions import short
-from objective_agent_nodes.convert import bytes_of, image_to, quaternion, to_time, yaw_of
+from objective_agent_nodes.convert import bytes_of, image_to, odometry_to, quaternion, to_time, yaw_of
 
 LARGEST_JSON = 64 * 1024
 DEEPEST_JSON = 16
@@ -83,6 +84,13 @@ def points_from(message: PointCloud2) -> np.ndarray | None:
     if len(message.data) != step * count:
         raise InputError(f"state/points of {count} points has {len(message.data)} bytes; {step * count} expected")
     return np.frombuffer(message.data, _FLOAT).reshape(count, step // 4)[:, :2].astype(np.float32)
+
+
+def state_to(state: WorldState) -> tuple[OdometryMessage, PointCloud2, Image]:
+    """state/odom, state/points and state of the first problem, in the order in which they are published."""
+    odometry = odometry_to(Odometry(state.stamp, state.pose[0], state.velocity[0]))
+    points = points_to(state.stamp, None if state.points is None else state.points[0])
+    return odometry, points, tokens_to(state.stamp, np.asarray(state.representation), state.model)
 
 
 def path_to(stamp: float, poses: np.ndarray, frame: str = "odom") -> Path:

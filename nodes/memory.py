@@ -1,7 +1,7 @@
 """Memory: representations, obstacles and sent commands -> the present state, and a route to the goal.
 
 representation, representation/odom, representation/scan, scan, odom, cmd_vel, cmd_vel_raw, configuration
-    ->  state, state/odom, state/points, route
+    ->  state, state/odom, state/points, route, actuator_delay
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from objective_agent_nodes import convert, convert_state, qos
 from objective_agent_nodes.base import ModuleNode
 from objective_agent_nodes.diagnostics import ERROR, Health
 from objective_agent_nodes.matching import StampMatcher
+from objective_agent_nodes.measured_delay import MeasuredDelay
 from objective_agent_nodes.model_swap import ModelFollower
 from objective_agent_nodes.parameters import with_model
 from objective_agent_nodes.process import run
@@ -45,7 +46,7 @@ class Memory(ModuleNode):
         self._configuration: Configuration | None = None
         self._sensing = PerceptionParameters()
         self._make(self.parameters)
-        self._versions = ModelFollower(self, self._load, self._switch)
+        self._versions, self._delay = ModelFollower(self, self._load, self._switch), MeasuredDelay(self)
         self._state = self.speak(Image, "state")
         self._odometry = self.speak(OdometryMessage, "state/odom")
         self._points = self.speak(PointCloud2, "state/points")
@@ -54,8 +55,10 @@ class Memory(ModuleNode):
         self.listen(LaserScan, "representation/scan", self._on_estimate)  # first: it comes before the two that it belongs to
         self.listen(Image, "representation", lambda message: self._on_part("representation", message))
         self.listen(OdometryMessage, "representation/odom", lambda message: self._on_part("odom", message))
-        self.listen(LaserScan, "scan", self._on_scan, qos.HISTORY)
-        self.listen(OdometryMessage, "odom", lambda m: self.synchronizer.add(convert.odometry_from(m)), qos.HISTORY)
+        self.listen(
+            LaserScan, "scan", lambda m: self.synchronizer.add(convert.scan_from(m, self.common.lidar_pose)), qos.HISTORY
+        )
+        self.listen(OdometryMessage, "odom", self._on_odometry, qos.HISTORY)
         self.listen(stamped, "cmd_vel", self._on_command, qos.HISTORY)
         self.listen(stamped, "cmd_vel_raw", lambda m: self._touch.asked(convert.command_from(m, self.now())))
         self.listen(String, "configuration", self._on_configuration, qos.LATCHED, always=True)
@@ -83,10 +86,9 @@ class Memory(ModuleNode):
         self.synchronizer = Synchronizer(self._sensing)
         self._matcher = StampMatcher(("representation", "odom"))
         self._estimate: tuple[int, Scan] | None = None
-        self._touch = Touch(self.robot)
+        self._touch, self._foreign = Touch(self.robot), ""
         self._fresh = self.watch("representation", 0.3)
         self._model, self._told, self._count, self._update_ms, self._route_ms = ("", 0), None, 0, 0.0, 0.0
-        self._foreign = ""
 
     def on_parameters(self, new: Strict) -> None:
         self._make(new)
@@ -106,8 +108,9 @@ class Memory(ModuleNode):
             self._sensing = told
             self.synchronizer = Synchronizer(told)
 
-    def _on_scan(self, message: LaserScan) -> None:
-        self.synchronizer.add(convert.scan_from(message, self.common.lidar_pose))
+    def _on_odometry(self, message: OdometryMessage) -> None:
+        if self.synchronizer.add(odometry := convert.odometry_from(message)):
+            self._delay.measured(odometry)
 
     def _on_estimate(self, message: LaserScan) -> None:
         """What perception read out of a representation made without a scan."""
@@ -118,10 +121,10 @@ class Memory(ModuleNode):
         command = convert.command_from(message, self.now())
         self.memory.command_sent(command)
         self._touch.sent(command)
+        self._delay.command_sent(command)
 
     def _on_part(self, part: str, message) -> None:
-        parts = self._matcher.add(part, convert.nanoseconds(message.header.stamp), message)
-        if parts is not None:
+        if (parts := self._matcher.add(part, convert.nanoseconds(message.header.stamp), message)) is not None:
             self._remember(parts["representation"], convert.odometry_from(parts["odom"]))
 
     def _remember(self, message: Image, odometry: Odometry) -> None:
@@ -159,13 +162,10 @@ class Memory(ModuleNode):
         return self._touch.feel(stamp, estimate)
 
     def _publish(self, state: WorldState, exact) -> None:
-        odometry = convert.odometry_to(Odometry(state.stamp, state.pose[0], state.velocity[0]))
-        points = convert_state.points_to(state.stamp, None if state.points is None else state.points[0])
-        tokens = convert_state.tokens_to(state.stamp, np.asarray(state.representation), state.model)
-        tokens.header.stamp = odometry.header.stamp = points.header.stamp = exact
-        self._odometry.publish(odometry)
-        self._points.publish(points)
-        self._state.publish(tokens)
+        messages = convert_state.state_to(state)
+        for publisher, message in zip((self._odometry, self._points, self._state), messages, strict=True):
+            message.header.stamp = exact
+            publisher.publish(message)
 
     def _publish_route(self, observation, exact) -> None:
         begun = time.perf_counter()
@@ -187,7 +187,7 @@ class Memory(ModuleNode):
             "route_ms_worst": self._route_ms,
             "route_points": 0 if self.router.route is None else len(self.router.route),
             "unmatched": self._matcher.incomplete,
-            **self._versions.values,
+            **(self._versions.values | self._delay.values),
         }
         return Health(ERROR, problem, values) if problem else Health(values=values)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -12,9 +14,13 @@ from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension, String
 
 from objective_agent.config import Configuration, validate
+from objective_agent.memory.delay import believable
 from objective_agent.types import Command, InputError, WorldState
 from objective_agent_nodes import convert, convert_state
 from objective_agent_nodes.matching import StampMatcher
+
+DELAY_AGE = 3.0
+"""Memory says every second what it measured, s."""
 
 
 def parse(text: str, where: str):
@@ -75,6 +81,13 @@ class StateReader:
         node.listen(Odometry, "state/odom", lambda message: self._add("odom", message))
         if points:
             node.listen(PointCloud2, "state/points", lambda message: self._add("points", message))
+        self._delay, self._heard = None, -math.inf
+        node.listen(Float64MultiArray, "actuator_delay", self._on_delay)
+
+    def _on_delay(self, message: Float64MultiArray) -> None:
+        """What memory measured; whatever can't be a delay, or was not said again for `DELAY_AGE`, counts as unknown."""
+        values = dict(zip((dim.label for dim in message.layout.dim), message.data, strict=False))
+        self._delay, self._heard = believable(values.get("actuator_delay")), time.monotonic()
 
     def _add(self, part: str, message) -> None:
         parts = self.matcher.add(part, convert.nanoseconds(message.header.stamp), message)
@@ -93,5 +106,6 @@ class StateReader:
             points=None if points is None else points[None],
             sent_stamps=stamps,
             sent=values,
+            actuator_delay=self._delay if time.monotonic() - self._heard < DELAY_AGE else None,
         )
         self._callback(state, parts["state"].header.stamp)

@@ -13,7 +13,8 @@ class NewestFirst:
     """`work(job)` runs in the thread for the newest job given, on average at most once per `period()` seconds.
 
     A turn is due one period after the one before was due, not after it came: jobs that come once per period, give or take half
-    of one, then never wait.  Counted from when it came, one late job would make all later ones wait as long.  `failed(error)` gets what `work` raises; the thread lives on.
+    of one, then never wait.  Counted from when it came, one late job would make all later ones wait as long.  `failed(error)`
+    gets what `work` raises; the thread lives on.
     """
 
     def __init__(self, work: Callable[[Any], None], failed: Callable[[Exception], None], period: Callable[[], float]):

@@ -129,6 +129,19 @@ def test_latency_is_part_of_the_state():
     assert start > 0.6 * (0.2 + 0.1 + ROBOT.actuator_delay) - 0.01
 
 
+def test_a_measured_actuator_delay_replaces_the_one_given():
+    """A robot whose commands act later is still driven by the older one, and its next one acts later, too."""
+    turning = state(velocity=(0.6, 0.0), sent=[(9.0, 0.6, 0.0), (9.8, 0.6, 1.8)])
+    starts = {}
+    for measured in (None, ROBOT.actuator_delay, 0.36):
+        planner, seen = Planner(ROBOT), replace(turning, actuator_delay=measured)
+        decision = planner.decide(configuration(), seen, None, now=10.0, latency=0.05)
+        starts[measured] = decision.plan.stamp, float(decision.plan.poses[0, 0, 0, 0])
+    assert starts[None] == starts[ROBOT.actuator_delay]
+    assert starts[0.36][0] == pytest.approx(10.0 + 0.05 + 0.36)
+    assert starts[0.36][1] > starts[None][1] + 0.6 * 0.2
+
+
 def test_the_warm_start_is_shifted_by_the_time_elapsed():
     planner = Planner(ROBOT)
     plan = decide(planner, configuration(), state(stamp=10.0)).plan

@@ -161,7 +161,7 @@ class Jepa:
             share = (until - edges[-2]) / self.dt
             states = found.states[:, -2:].mean(0)
             between = [torch.lerp(values[-2], values[-1], share) for values in (states, poses, speeds)]
-        fields = {name: getattr(origin, name) for name in ("model", "points", "sent_stamps", "sent")}
+        fields = {name: getattr(origin, name) for name in ("model", "points", "sent_stamps", "sent", "actuator_delay")}
         return AdvancedState(float(until), between[0][:, None], between[1], between[2], origin=origin, **fields)
 
     def _begin(self, state: WorldState) -> tuple[WorldState, Tensor, Tensor, float]:
@@ -173,7 +173,7 @@ class Jepa:
 
     def _begin_anew(self, state: WorldState) -> tuple[WorldState, Tensor, Tensor, float]:
         origin = state.origin if isinstance(state, AdvancedState) else state.to_torch(self._device)
-        ahead = max(0.0, state.stamp - self._delay - origin.stamp)
+        ahead = max(0.0, state.stamp - origin.delay(self._delay) - origin.stamp)
         whole = int(ahead / self.dt + 1e-6)
         alpha = max(0.0, ahead / self.dt - whole)
         if whole > MOST_STEPS:

@@ -7,7 +7,8 @@ the rest of the world stands still, so the representation stays as it is:
 
 Speeds ramp linearly to the command and then hold it, so distance and heading have closed forms in time; the path is integrated
 as circular arcs between four instants of each step (an arc is exact for constant curvature).  The delay between sending a
-command and its effect belongs to `advance`: a command sent at time s acts from s + actuator_delay on.
+command and its effect belongs to `advance`: a command sent at time s acts from s + actuator_delay on (or the state's delay,
+measured).
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Unicycle:
             raise InputError(f"advance: until = {until}; give a time in seconds")
         if until <= state.stamp:
             return state
-        starts = np.asarray(state.sent_stamps, float) + self._delay
+        starts = np.asarray(state.sent_stamps, float) + state.delay(self._delay)
         inside = starts[(starts > state.stamp) & (starts < until)]
         instants = np.unique(np.concatenate([[state.stamp], inside, [until]]))
         commands = self._in_effect(state, starts, instants[:-1])
