@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections import deque
 
 import torch
 from nav_msgs.msg import Path
@@ -150,11 +149,6 @@ class Actor(ModuleNode):
     def surprise(self) -> float:
         value, arrival = self._surprise
         return value if time.monotonic() - arrival < 0.5 else 0.0
-
-    def rate(self) -> float:
-        """Decisions per second over the last 60."""
-        times = list(self._times)
-        return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
 
     def health(self) -> Health:
         decision, problem = self._decision, self._fresh.problem(self.now(), time.monotonic())

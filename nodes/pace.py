@@ -1,7 +1,7 @@
 """How fast the actor is, measured: what a decision takes, and what its command then needs until it has left the gate.
 
-    latency = seconds of a decision + hand-over                                 what a plan counts on, besides the actuator delay
-    budget  = min(deadline, reaction - age of the observation - hand-over)      for the search
+    latency = seconds of a decision + hand-over                                what a plan counts on, besides the actuator delay
+    budget  = min(deadline, reaction - age of the observation - hand-over)     for the search
 
 The hand-over ends when the actor hears the first command that left the gate after its own was published.  On the steady clock:
 simulated time only moves in steps that are longer.
