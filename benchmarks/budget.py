@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 HELP = "planning time per episode, and success, beside CEM at the peers' published budget"
 EXAMPLE = "objective-agent bench budget --tasks maze two_room_random --episodes 100 --jobs 8 --json budget.json"
-PEERS = "peers"
+PEERS, THEIRS = "peers", "stable-worldmodel"
+NAMES = {PEERS: "CEM 300 x 30, H 5, ours", THEIRS: "CEM 300 x 30, H 5, stable-worldmodel's"}
 PUBLISHED = {
     "samples": 300,
     "iterations": 30,
@@ -44,6 +45,8 @@ def add_arguments(parser) -> None:
     parser.add_argument("--episodes", type=arguments.count, default=6, metavar="N", help="paired episodes (default 6)")
     parser.add_argument("--seed", type=arguments.seed, default=1, metavar="S", help="draws the episodes (default 1)")
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), metavar="NxHxI", help="searches of ours")
+    environment = "stable-worldmodel's own solver as well, out of this virtual environment (bench planning makes one)"
+    parser.add_argument("--environment", type=Path, metavar="DIR", help=environment)
     parser.add_argument("--jobs", type=arguments.count, default=1, metavar="J", help="processes (default 1)")
     parser.add_argument(
         "--from", dest="earlier", nargs="+", type=Path, default=[], metavar="JSON", help="show these, run nothing"
@@ -94,15 +97,27 @@ def changed(horizon: int, **search):
     return usual.model_copy(update={"horizon": horizon, "optimizer": optimizer})
 
 
+def theirs(environment: Path):
+    """The settings under which stable-worldmodel's own solver searches."""
+    from benchmarks.planning import environment as made
+    from objective_agent.config import PluginSpec
+
+    made(environment.expanduser())
+    spec = PluginSpec(plugin="benchmarks.budget_peer:StableWorldModelCEM", environment=str(environment))
+    return changed(AHEAD).model_copy(update={"optimizer": spec})
+
+
 def measure(task: str, args, sizes: dict) -> dict:
     from benchmarks import searches
 
     rows = ((PEERS, changed(AHEAD, **PUBLISHED)), *sizes.items())
+    if args.environment is not None:
+        rows = (*rows, (THEIRS, theirs(args.environment)))
     protocol = searches.Searches(task, args.seed, str(Path(args.models) / task), rows)
     records, model = searches.run(protocol, args.episodes, args.jobs)
     found = [searches.row_of(records, name, PEERS) for name, _ in rows]
     asked = found[0]["success"]
-    enough = [row for row in found[1:] if row["success"] >= asked]
+    enough = [row for row in found if row["search"] in sizes and row["success"] >= asked]
     cheapest = min(enough, key=lambda row: row["episode_cpu_ms"]["mean"], default=None)
     return {
         "model": model,
@@ -121,7 +136,7 @@ def table(found: dict) -> str:
         lines.append("|---|---|---|---|---|")
         for row in result["rows"]:
             low, high = row["interval"]
-            name = "peers: 300 x 30, H 5" if row["search"] == PEERS else f"ours: {row['search'].replace('x', ' x ')}"
+            name = NAMES.get(row["search"], row["search"].replace("x", " x "))
             mark = "**" if row["search"] == result["cheapest"] else ""
             times, less = row["episode_cpu_ms"], row.get("less_cpu_ms")
             lines.append(

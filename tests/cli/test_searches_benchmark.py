@@ -82,7 +82,7 @@ def test_budget_sets_searches_beside_the_peers(tmp_path, capsys, monkeypatch):
     peers, ours = found["tasks"]["maze"]["rows"]
     assert peers["iterations"] == 6 and ours["iterations"] == 1
     assert ours["less_cpu_ms"]["of_means"] > 1
-    assert "peers: 300 x 30, H 5" in page.read_text()
+    assert "CEM 300 x 30, H 5, ours" in page.read_text()
     out.write_text(json.dumps(found))
     assert budget.main(_arguments(budget, ["--from", str(out)]))["tasks"].keys() == {"maze"}
 
