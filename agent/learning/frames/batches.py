@@ -9,6 +9,7 @@ All randomness of batch number i comes from (seed, i).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from objective_agent import devices
 from objective_agent.learning.frames.dataset import FrameData
+from objective_agent.learning.frames.kept_tokens import KeptTokens
 
 UPLOAD = 8192
 """Images that go to a GPU at once when all do."""
@@ -120,6 +122,8 @@ class Frames:
         self.data, self.device = data, torch.device(device)
         self._kept: Tensor | None = None
         self._keep = self._fits(data.columns["image"].nbytes)
+        self.kept_tokens: KeptTokens | None = None
+        """Where a frozen encoder is trained on: its tokens."""
 
     def __call__(self, rows: np.ndarray) -> Tensor:
         """The images of `rows` (any shape), uint8 [..., 64, 64, 3]."""
@@ -128,6 +132,12 @@ class Frames:
                 self._kept = self._all()
             return self._kept[devices.move(torch.from_numpy(rows), self.device)]
         return devices.move(torch.from_numpy(self.data.take("image", rows)), self.device)
+
+    def tokens(self, encode: Callable[[Tensor], Tensor], rows: np.ndarray) -> Tensor:
+        """What `encode` (images [n, h, w, 3] -> [n, T, D]) makes of the images of `rows` (any shape), or what is kept of it."""
+        if self.kept_tokens is not None:
+            return self.kept_tokens.take(rows)
+        return encode(self(rows).flatten(0, rows.ndim - 1)).unflatten(0, rows.shape)
 
     def _fits(self, size: int) -> bool:
         return 2 * size <= devices.free(self.device)

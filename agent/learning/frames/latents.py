@@ -67,7 +67,7 @@ def latents_of(
     seed: int = 0,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Latents:
-    """What `encoder` (images -> [n, T, D]) makes of whole episodes, at most about `most_rows` rows, on the device of `frames`."""
+    """What `encoder` (images -> [n, T, D]) makes of whole episodes, about `most_rows` rows at most, on their device."""
     data = frames.data
     rows = choose(data, split, most_rows, seed)
     follows = np.append((rows[1:] == rows[:-1] + 1) & (data.episode[rows[1:]] == data.episode[rows[:-1]]), False)
@@ -77,7 +77,7 @@ def latents_of(
     with torch.inference_mode():
         tokens = None
         for first in range(0, len(rows), CHUNK):
-            found = agent(frames(rows[first : first + CHUNK]))[:, : encoder.dynamic]
+            found = frames.tokens(agent, rows[first : first + CHUNK])[:, : encoder.dynamic]
             if tokens is None:
                 kind = torch.float16 if found.shape[1] > 1 else torch.float32
                 tokens = torch.empty(len(rows), *found.shape[1:], dtype=kind, device=found.device)

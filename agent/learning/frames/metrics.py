@@ -72,7 +72,7 @@ def r2(found: Tensor, state: Tensor) -> list[float]:
 @torch.inference_mode()
 def encode(model: FrameModel, frames: Frames, rows: np.ndarray) -> Tensor:
     """The predicted tokens of `rows` [n], as float32 [n, dynamic, D]."""
-    parts = [model.agent(frames(rows[first : first + CHUNK])) for first in range(0, len(rows), CHUNK)]
+    parts = [frames.tokens(model.agent, rows[first : first + CHUNK]) for first in range(0, len(rows), CHUNK)]
     return torch.cat(parts)
 
 
@@ -82,11 +82,10 @@ def predict(model: FrameModel, predictor: FramePredictor, frames: Frames, clips:
     came, predicted = [], []
     for first in range(0, len(clips.rows), CHUNK):
         part = slice(first, first + CHUNK)
-        images = frames(clips.rows[part])
-        encoded = model.agent_clips(images)
+        encoded = frames.tokens(model.agent, clips.rows[part])
         before = encoded[:, :history]
         if predictor.shape.tokens > predictor.shape.dynamic:
-            scene = model.encoder.scene(images[:, history - 1])
+            scene = model.encoder.scene(frames(clips.rows[part, history - 1]))
             before = torch.cat([before, scene[:, None].expand(-1, history, -1, -1)], 2)
         futures = predictor.rollout(before, clips.past[part], clips.actions[part][:, None], predictor.shape.heads)
         came.append(encoded)

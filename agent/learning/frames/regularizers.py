@@ -45,6 +45,11 @@ class Regularizer(nn.Module):
         super().__init__()
         self.config = config
 
+    @property
+    def leaves_images(self) -> bool:
+        """Whether encodings of the whole images are all that it needs."""
+        return type(self).view is Regularizer.view and type(self).targets is Regularizer.targets
+
     def view(self, images: Tensor, random: torch.Generator) -> Tensor:
         """What the encoder that learns may see of `images`."""
         return images

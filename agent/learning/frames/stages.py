@@ -65,9 +65,13 @@ class Represent(Stage):
     def losses(self, random, torch_random):
         config, model, weights = self.config, self.model, self.config.losses
         clips = self.train.draw(random, config.batch, more=config.more_frames).to(self.device)
-        frames = self.frames(np.concatenate([clips.rows, clips.more], 1))
-        encoded = model.agent_clips(model.regularizer.view(frames, torch_random))
-        targets = model.regularizer.targets(frames, encoded)
+        rows = np.concatenate([clips.rows, clips.more], 1)
+        if self.frames.kept_tokens is not None:
+            encoded = targets = self.frames.kept_tokens.take(rows)
+        else:
+            frames = self.frames(rows)
+            encoded = model.agent_clips(model.regularizer.view(frames, torch_random))
+            targets = model.regularizer.targets(frames, encoded)
         last = self.history + config.horizon
         future = targets[:, self.history : last]
         predicted, divergence = model.agent_predictor.follow(

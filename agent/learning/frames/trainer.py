@@ -23,6 +23,7 @@ from objective_agent.learning.frames.batches import Frames, Windows
 from objective_agent.learning.frames.collapse import MOST_INVERSE, Health
 from objective_agent.learning.frames.dataset import SPLITS, FrameData
 from objective_agent.learning.frames.gate import gate
+from objective_agent.learning.frames.kept_tokens import KeptTokens
 from objective_agent.learning.frames.metrics import Judge
 from objective_agent.learning.frames.model import FrameModel
 from objective_agent.learning.frames.reachability import export
@@ -63,6 +64,8 @@ class FrameTrainer(TrainingLoop):
                     "collect more --steps"
                 )
         self.model = FrameModel(config, data.actions).to(self.device)
+        if config.encoder.kind == "frozen" and self.model.regularizer.leaves_images:
+            self.frames.kept_tokens = KeptTokens(self.model.encoder, self.frames)
         self.stages = stages_of(config, self.model.has_map)
         self.optimizer = torch.optim.AdamW(self._groups(), lr=config.learning_rate, fused=True)
         self._guessed = torch.ones((), device=self.device)
