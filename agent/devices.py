@@ -1,10 +1,12 @@
 """The torch device that a parameter or an option names: "cpu", "cuda", "cuda:1".  The same code runs on all of them.
 
-find(name)            the device, or one line that says why it can't be used
-move(tensor, device)  a copy that nobody waits for: from pinned memory, behind what the device is doing already
+A copy costs a GPU as much time as a small network, and one that is waited for leaves it idle: `move` waits for nothing, `send`
+and `fetch` take many small tensors there and back in one copy.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -37,6 +39,30 @@ def move(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def send(values: Sequence[Tensor | None], device: torch.device) -> list[Tensor | None]:
+    """float32 tensors on `device`, all that are on the CPU in one copy; None stays None."""
+    here = [index for index, value in enumerate(values) if value is not None and value.device.type == "cpu"]
+    if device.type == "cpu":
+        return [None if value is None else value.cpu() for value in values]
+    found = list(values)
+    if not here:
+        return found
+    parts = [values[index] for index in here]
+    packed = move(torch.cat([part.reshape(-1) for part in parts]), device)
+    for index, part, sent in zip(here, parts, packed.split([part.numel() for part in parts]), strict=True):
+        found[index] = sent.view(part.shape)
+    return found
+
+
+def fetch(values: Sequence[Tensor]) -> list[Tensor]:
+    """float32 and bool tensors of one device on the CPU, read back in one copy; what is on the CPU is only handed back."""
+    if values[0].device.type == "cpu":
+        return list(values)
+    packed = torch.cat([value.reshape(-1).float() for value in values]).cpu()
+    parts = packed.split([value.numel() for value in values])
+    return [part.view(value.shape).to(value.dtype) for value, part in zip(values, parts, strict=True)]
 
 
 def free(device: torch.device) -> int:

@@ -16,10 +16,11 @@ import torch
 from nav_msgs.msg import Path
 from std_msgs.msg import Float32MultiArray, String
 
+from objective_agent import devices
 from objective_agent.config import ActorParameters, Configuration
 from objective_agent.planner import Decision, Planner
 from objective_agent.surprise import cautious
-from objective_agent.types import Command, ConfigurationError, InputError, ObjectiveAgentError, WorldState
+from objective_agent.types import Command, InputError, ObjectiveAgentError, WorldState
 from objective_agent_nodes import convert, convert_state, qos
 from objective_agent_nodes.actor_models import ActorModels, warm_up
 from objective_agent_nodes.base import ModuleNode
@@ -42,8 +43,7 @@ class Actor(ModuleNode):
     def setup(self) -> None:
         parameters: ActorParameters = self.parameters
         torch.set_num_threads(parameters.threads)
-        if parameters.device != "cpu" and not torch.cuda.is_available():
-            raise ConfigurationError(f"actor: device = {parameters.device!r}: no CUDA device here; use cpu")
+        devices.find(parameters.device, "actor: device =")
         self._planner = Planner(self.robot)
         warm_up(self._planner, parameters)
         self._sent, self._fresh = SentCommands(), self.watch("state", 0.3)

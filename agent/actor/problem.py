@@ -1,4 +1,7 @@
-"""A planning problem made ready for the search: checked once, and every array a float32 tensor on the device of its state."""
+"""A planning problem made ready for the search: checked once, and every array a float32 tensor on the device of its state.
+
+What comes from the CPU is checked there, and goes to another device in one copy.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from objective_agent import devices
 from objective_agent.types import Goal, InputError, Problem
 
-ARRAYS = ("state", "goal", "action_low", "action_high", "rate_limit", "last_action", "warm_start", "proposals")
+GIVEN = ("action_low", "action_high", "rate_limit", "last_action", "warm_start", "proposals")
+ARRAYS = ("state", "goal", *GIVEN)
 
 
 def as_tensors(problem: Problem, differentiable: bool = False) -> Problem:
@@ -21,28 +26,21 @@ def as_tensors(problem: Problem, differentiable: bool = False) -> Problem:
     """
     if differentiable:
         problem = replace(problem, **{name: _normal(getattr(problem, name)) for name in ARRAYS})
-    device = str(problem.state.pose.device) if isinstance(problem.state.pose, Tensor) else "cpu"
+    device = problem.state.pose.device if isinstance(problem.state.pose, Tensor) else torch.device("cpu")
+    given = {name: _tensor(getattr(problem, name)) for name in GIVEN}
+    for name in ("warm_start", "proposals"):
+        if given[name] is not None:
+            given[name] = torch.nan_to_num(given[name], nan=0.0, posinf=0.0, neginf=0.0)
+    _check(replace(problem, **given))
+    goal = [_tensor(value) for value in (problem.goal.position, problem.goal.heading, problem.goal.representation)]
+    sent = devices.send([*goal, *given.values()], device)
+    ready = dict(zip(given, sent[len(goal) :], strict=True))
+    goal = Goal(*sent[: len(goal)], problem.goal.final)
+    return replace(problem, state=problem.state.to_torch(device), goal=goal, **ready)
 
-    def move(value):
-        return None if value is None else torch.as_tensor(value, dtype=torch.float32, device=device)
 
-    def hint(value):
-        return None if value is None else torch.nan_to_num(move(value), nan=0.0, posinf=0.0, neginf=0.0)
-
-    goal = problem.goal
-    ready = replace(
-        problem,
-        state=problem.state.to_torch(device),
-        goal=Goal(move(goal.position), move(goal.heading), move(goal.representation), goal.final),
-        action_low=move(problem.action_low),
-        action_high=move(problem.action_high),
-        rate_limit=move(problem.rate_limit),
-        last_action=move(problem.last_action),
-        warm_start=hint(problem.warm_start),
-        proposals=hint(problem.proposals),
-    )
-    _check(ready)
-    return ready
+def _tensor(value: Any) -> Tensor | None:
+    return None if value is None else torch.as_tensor(value, dtype=torch.float32)
 
 
 def _check(problem: Problem) -> None:

@@ -106,7 +106,7 @@ def bang_bang(count: int, low: Tensor, high: Tensor, horizon: int, generator: to
 def shifted(actions: Tensor, steps: float) -> Tensor:
     """`actions` [..., H, A] as they are `steps` >= 0 steps later: linear between steps, the last one held."""
     horizon = actions.shape[-2]
-    at = (torch.arange(horizon, dtype=torch.float64) + steps).clamp(max=horizon - 1)
+    at = (torch.arange(horizon, dtype=torch.float64, device=actions.device) + steps).clamp(max=horizon - 1)
     low = at.floor().long()
     share = (at - low).to(actions)[:, None]
     return actions[..., low, :] * (1 - share) + actions[..., (low + 1).clamp(max=horizon - 1), :] * share

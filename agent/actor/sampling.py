@@ -51,7 +51,7 @@ class SamplingOptimizer(Search):
 
     def __init__(self, config: SamplingConfig, robot: RobotParameters):
         super().__init__(config, robot)
-        self._generator = torch.Generator()
+        self._generator, self._place = torch.Generator(), torch.device("cpu")
         self._seed = 0
         self._made: dict[tuple, Tensor] = {}
         self.reset(0)
@@ -75,6 +75,7 @@ class SamplingOptimizer(Search):
         return []
 
     def begin(self, problem: Problem) -> Cloud:
+        self._draw_on(problem.action_low.device)
         if self.config.common_noise:
             self._generator.manual_seed(self._seed)
         mean = problem.last_action[:, None].expand(-1, problem.horizon, -1)
@@ -97,10 +98,10 @@ class SamplingOptimizer(Search):
         mean, horizon, count = cloud.mean, problem.horizon, self.count(iteration)
         room = 1.0 if iteration else max(self.room, LEAST)
         count = max(4, round(room * count))
-        white = torch.randn((count - 1, horizon, mean.shape[-1]), generator=self._generator)
+        white = torch.randn((count - 1, horizon, mean.shape[-1]), generator=self._generator, device=mean.device)
         smooth = torch.matmul(self._shape(horizon, problem.dt), white)
-        widths = torch.linspace(1.0, self.narrowest, count - 1)[:, None, None]
-        noise = torch.cat([torch.zeros_like(smooth[:1]), widths * smooth]).to(mean.device)
+        widths = torch.linspace(1.0, self.narrowest, count - 1, device=mean.device)[:, None, None]
+        noise = torch.cat([torch.zeros_like(smooth[:1]), widths * smooth])
         new = [mean[:, None] + cloud.std[:, None] * noise]
         if problem.guardrails and cloud.found is not None and not bool(cloud.found.all()):
             wild = self._wild(problem, 3 * (count - 1) // 4, iteration)
@@ -117,10 +118,16 @@ class SamplingOptimizer(Search):
                     new.append(towards(pose, goal, horizon, problem.dt, *bounds, problem.rate_limit))
         return torch.cat([*new, *self.extras(problem, iteration)], 1)
 
+    def _draw_on(self, device: torch.device) -> None:
+        """Noise is drawn where the problem lies: another device, another sequence of it."""
+        if device != self._place:
+            self._generator, self._place = torch.Generator(device), device
+            self._generator.manual_seed(self._seed)
+
     def _shape(self, horizon: int, dt: float) -> Tensor:
         config = self.config
         make = lambda: shaping(config.noise_kind, horizon, dt, config.correlation, config.exponent)  # noqa: E731
-        return self._once(("noise", horizon, dt), make)
+        return self._once(("noise", horizon, dt, self._place), lambda: make().to(self._place))
 
     def _library(self, problem: Problem) -> Tensor:
         low, high = problem.action_low, problem.action_high

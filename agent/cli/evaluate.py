@@ -71,6 +71,8 @@ def main(args: argparse.Namespace) -> int:
 
     if evaluate_benchmark.is_benchmark(args.task):
         return evaluate_benchmark.main(args)
+    if args.device:
+        raise InputError("--device: is for benchmarks; a robot's devices stand in its parameter file (actor.device)")
     if args.resume and args.json is None:
         raise InputError("--resume needs --json OUT: that run's OUT.partial.jsonl is what is gone on with")
     protocol, model = make_protocol(args)

@@ -30,6 +30,7 @@ def is_benchmark(task: str) -> bool:
 
 
 def main(args: argparse.Namespace) -> int:
+    from objective_agent import devices
     from objective_agent.cli.evaluate import Partial, hardware, run_missing
     from objective_agent.simulation.benchmarks.evaluation import summarize
 
@@ -43,7 +44,8 @@ def main(args: argparse.Namespace) -> int:
     from objective_agent.simulation.benchmarks.push import push_test
 
     push = push_test(evaluator.env, evaluator.mind, PUSHES, args.seed)
-    result = summarize(protocol, records, model, hardware(), push) | {
+    on = {} if evaluator.mind.device.type == "cpu" else {"device": devices.title(evaluator.mind.device)}
+    result = summarize(protocol, records, model, hardware() | on, push) | {
         "command": command(args),
         "training": training(args.model),
     }
@@ -56,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
 
 def make_protocol(args: argparse.Namespace):
     """The BenchmarkProtocol of the arguments.  Raises InputError or ConfigurationError before anything runs."""
-    from objective_agent import plugins
+    from objective_agent import devices, plugins
     from objective_agent.cli.evaluate import names
     from objective_agent.config import PluginSpec
     from objective_agent.simulation.benchmarks.controller import MODES
@@ -72,6 +74,7 @@ def make_protocol(args: argparse.Namespace):
         kept = plugins.resolve("optimizer", args.optimizer).Config.model_fields
         same = {name: value for name, value in settings.optimizer.settings.items() if name in kept}
         settings = settings.model_copy(update={"optimizer": PluginSpec(plugin=args.optimizer, **same)})
+    settings = settings.model_copy(update={"device": str(devices.find(args.device or settings.device, "--device"))})
     rows = ROWS if args.rows in (DEFAULT_ROWS, "all") else names("--rows", args.rows, (*ROWS, *MODES))
     known = BASELINES if args.baselines == "all" else (*BASELINES, "map_pursuit")
     baselines = tuple(name for name in names("--baselines", args.baselines, known) if name in BASELINES)
@@ -105,7 +108,7 @@ def load_settings(path: str | None):
 def command(args: argparse.Namespace) -> str:
     """The command that gives this result again, without what changes nothing in it."""
     usual = {"rows": DEFAULT_ROWS, "baselines": "all"}
-    names = ("task", "params", "model", "optimizer", "episodes", "seed", "rows", "baselines")
+    names = ("task", "params", "model", "optimizer", "episodes", "seed", "rows", "baselines", "device")
     told = (name for name in names if name not in usual or getattr(args, name) != usual[name])
     return arguments.again("evaluate", args, told) + " --json OUT"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from objective_agent import devices, weights
 from objective_agent.config import RobotParameters, Strict, validate
@@ -36,9 +37,13 @@ class FrameJepaEncoder:
         self.tokens, self.dynamic = self.network.tokens, self.network.dynamic
         self.features = self.network.features
 
-    def encode(self, observation: Observation) -> Representation:
-        """Tokens [B, T, D].  InputError without pictures, or for arrays that are none."""
-        pictures = torch.from_numpy(observed_pictures(observation, self.network.shape.size)).to(self._device)
+    def see(self, observation: Observation) -> Tensor:
+        """Tokens [B, T, D] where the network is.  InputError without pictures, or for arrays that are none."""
+        pictures = torch.from_numpy(observed_pictures(observation, self.network.shape.size))
         with torch.inference_mode():
-            tokens = self.network(pictures).cpu().numpy()
+            return self.network(devices.move(pictures, self._device))
+
+    def encode(self, observation: Observation) -> Representation:
+        """`see` as everybody can read it."""
+        tokens = self.see(observation).cpu().numpy()
         return Representation(observation.stamp, tokens, self.model, senses=(("camera",),) * len(tokens))

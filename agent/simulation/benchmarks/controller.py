@@ -34,7 +34,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from objective_agent import plugins, weights
+from objective_agent import devices, plugins, weights
 from objective_agent.actor.habits import Habits, Mode
 from objective_agent.actor.policy import DistilledPolicy
 from objective_agent.config import NonNegative, PluginSpec, Positive, RobotParameters, Strict
@@ -83,6 +83,7 @@ class ControllerSettings(Strict):
     confidence: float = Field(0.9, ge=0, le=1, description="adaptive: the policy acts alone from this confidence on")
     proposals: int = Field(8, ge=1, le=256, description="plans of the policy that the search begins with")
     threads: int = Field(1, ge=1, le=64, description="torch threads")
+    device: str = Field("cpu", description="torch device")
 
 
 @dataclass
@@ -109,7 +110,7 @@ class Later:
 
     def energy(self, trajectory: Trajectory, goal: Goal) -> Tensor:
         energy = self.objective.energy(trajectory, goal)
-        weights = self.growth ** torch.arange(energy.shape[-1], dtype=torch.float64)
+        weights = self.growth ** torch.arange(energy.shape[-1], dtype=torch.float64, device=energy.device)
         return energy * (weights / weights.mean()).to(energy)
 
 
@@ -119,10 +120,12 @@ class Mind:
     def __init__(self, model: str, settings: ControllerSettings):
         self.settings, self.robot = settings, RobotParameters()
         self.folder = folder = weights.find_model(model)
+        self.device = devices.find(settings.device)
         spec = {"model": str(folder)}
-        self.encoder = plugins.create("encoder", PluginSpec(plugin=settings.encoder, **spec), self.robot, "encoder")
+        there = spec if settings.device == "cpu" else spec | {"device": settings.device}
+        self.encoder = plugins.create("encoder", PluginSpec(plugin=settings.encoder, **there), self.robot, "encoder")
         self.world_model = plugins.create(
-            "world_model", PluginSpec(plugin=settings.world_model, **spec), self.robot, "world_model"
+            "world_model", PluginSpec(plugin=settings.world_model, **there), self.robot, "world_model"
         )
         card = weights.read_card(folder, kind=weights.FRAMES)
         about = card.get(PART) if PART in card["sha256"] else None
@@ -137,7 +140,8 @@ class Mind:
     @cached_property
     def policy(self) -> DistilledPolicy:
         """Mode-1.  ConfigurationError where the model has none."""
-        return plugins.create("policy", PluginSpec(plugin="distilled", model=str(self.folder)), self.robot, "policy")
+        spec = PluginSpec(plugin="distilled", model=str(self.folder), device=self.settings.device)
+        return plugins.create("policy", spec, self.robot, "policy")
 
     @property
     def actions(self) -> int:
@@ -156,7 +160,10 @@ class Mind:
         nowhere = {"pose": np.zeros((1, 3), np.float32), "velocity": np.zeros((1, 2), np.float32)}
         if image.ndim != 3 or image.dtype != np.uint8:
             raise InputError(f"image: shape {image.shape} {image.dtype}; need [height, width, 3] uint8")
-        return torch.as_tensor(self.encoder.encode(Observation(0.0, images=image[None], **nowhere)).tokens)[0]
+        observation = Observation(0.0, images=image[None], **nowhere)
+        if hasattr(self.encoder, "see"):
+            return self.encoder.see(observation)[0]
+        return devices.move(torch.as_tensor(self.encoder.encode(observation).tokens), self.device)[0]
 
 
 class BenchmarkController:
@@ -197,7 +204,7 @@ class BenchmarkController:
             self._goal = Goal(representation=mind.encode(goal_image)[None, : mind.dynamic])
         self._frames: deque[Tensor] = deque(maxlen=mind.history)
         self._actions: deque[Tensor] = deque(
-            [torch.zeros(mind.actions)] * max(1, mind.history - 1), maxlen=max(1, mind.history - 1)
+            [torch.zeros(mind.actions, device=mind.device)] * max(1, mind.history - 1), maxlen=max(1, mind.history - 1)
         )
         self._objectives = self.objectives()
         self._steps = 0
@@ -223,7 +230,7 @@ class BenchmarkController:
                 chosen = chosen + self.settings.stuck_noise * self._random.standard_normal(len(chosen)).astype(np.float32)
                 self._warm = None
             chosen = np.clip(self._disturb(chosen), -1, 1)
-            done = torch.from_numpy(chosen)
+            done = devices.move(torch.from_numpy(chosen), self.mind.device)
             self._acted = state, done
             self._actions.append(done)
         self.notes.stuck += stuck
@@ -282,15 +289,15 @@ class BenchmarkController:
         return bool(moved < share * (imagined - before).norm())
 
     def _state(self) -> WorldState:
-        mind, nothing = self.mind, torch.zeros(1, 3)
-        stamps = DT * np.arange(len(self._actions), dtype=float)
+        mind, nothing = self.mind, torch.zeros(1, 3, device=self.mind.device)
+        now, count = DT * self._steps, len(self._actions)
         return WorldState(
-            stamp=float(len(self._actions)) * DT,
+            stamp=now,
             representation=torch.cat(list(self._frames))[None],
             pose=nothing,
             velocity=nothing[:, :2],
             model=str(mind.encoder.model),
-            sent_stamps=stamps,
+            sent_stamps=now + DT * np.arange(-count, 0, dtype=float),
             sent=torch.stack(list(self._actions))[None],
         )
 

@@ -74,7 +74,7 @@ def imagine(mind: Mind, images: np.ndarray, actions: np.ndarray) -> Tensor:
         sent=torch.zeros(count, between, mind.actions),
     )
     found = mind.world_model.rollout(state, torch.from_numpy(actions)[:, None], 1, DT)
-    return torch.as_tensor(found.representations)[:, 0, 0]
+    return torch.as_tensor(found.representations)[:, 0, 0].cpu()
 
 
 def encode(mind: Mind, images: np.ndarray) -> Tensor:
