@@ -66,7 +66,7 @@ def figures(
     if not len(starts) == len(goals) == len(shortest) == len(detour):
         raise InputError("gate: starts, goals, shortest and detour must have the same length")
     learned, plain = [], []
-    device = metric.weights["mean"].device
+    device = next(iter(metric.weights.values())).device
     encoder.eval()
     with torch.inference_mode():
         for first in range(0, len(starts), CHUNK):

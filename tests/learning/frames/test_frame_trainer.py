@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from frame_data import MAP, many_layouts, one_layout, small
+from frame_data import MAP, SMALL, many_layouts, one_layout, small
 
 from objective_agent import weights
 from objective_agent.learning import checkpoint
@@ -66,6 +66,11 @@ def test_it_learns_where_the_robot_is_and_where_it_goes(room, tmp_path):
 
 CASES = {
     "map": {**MAP, "shares": {"represent": 1, "scene": 1, "reach": 1}},
+    "graph": {
+        **MAP,
+        "shares": {"represent": 1, "scene": 1, "reach": 1},
+        "reachability": {**SMALL["reachability"], "kind": "graph"},
+    },
     "ema": {"regularizer": {"plugin": "ema"}, "shares": {"represent": 2, "reach": 1}},
     "history": {
         "predictor": {"kind": "gru", "hidden": 32, "history": 3, "heads": 2, "latent": 2},
@@ -78,7 +83,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(room, rooms, tmp_path, case):
     settings = {**CASES[case], "steps": 9}
-    data = rooms if case == "map" else room
+    data = rooms if case in ("map", "graph") else room
     whole = trainer(data, tmp_path / "whole", **settings)
     whole.run({})
     begun = values(trainer(data, tmp_path / "none", **settings).model)
