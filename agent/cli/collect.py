@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=arguments.seed, default=1, metavar="S", help="draws worlds and driving (default: 1)")
     worlds = "train: generated training apartments, never those of evaluations (default); or a world's name or file"
     parser.add_argument("--worlds", default="train", metavar="W", help=worlds)
-    parser.add_argument("--params", metavar="FILE", help="ROS parameter file (default: the shipped config/sim.yaml)")
+    params = "ROS parameter file (default: the shipped config/sim.yaml); with --plans: YAML of the planner's settings"
+    parser.add_argument("--params", metavar="FILE", help=params)
     parser.add_argument("--jobs", type=arguments.count, default=1, metavar="N", help="processes; the bags do not depend on N")
     parser.add_argument("--resume", action="store_true", help="write only the bags that --out lacks")
     parser.add_argument(

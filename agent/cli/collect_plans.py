@@ -19,6 +19,7 @@ ROBOT_EPISODES = 200
 
 def main(args: argparse.Namespace, robots: tuple[str, ...] = ()) -> int:
     """`robots`: tasks of the robot, not of images."""
+    from objective_agent.cli.evaluate_benchmark import load_settings
     from objective_agent.cli.train_head import progress
 
     if args.resume or args.minutes or args.steps:
@@ -40,7 +41,7 @@ def main(args: argparse.Namespace, robots: tuple[str, ...] = ()) -> int:
         else:
             from objective_agent.simulation.benchmarks.plans import PlanSettings, collect_plans
 
-            settings = PlanSettings(args.task, args.model, args.seed, policy=args.policy)
+            settings = PlanSettings(args.task, args.model, args.seed, policy=args.policy, controller=load_settings(args.params))
             found = collect_plans(settings, args.out, args.episodes or EPISODES, args.jobs, about, said)
     if args.json is not None:
         arguments.write_json(args.json, found)

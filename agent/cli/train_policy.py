@@ -27,9 +27,11 @@ def main(args: argparse.Namespace) -> int:
     plans = read_plans(args.data, str(card["sha256"].get("encoder")))
     energies, about = None, {"command": arguments.command_line()}
     if card.get("kind") == weights.FRAMES:
+        from objective_agent.cli.evaluate_benchmark import load_settings
         from objective_agent.simulation.benchmarks.plans import Imagined, stride
 
-        energies, about = Imagined(args.model, plans), about | {"stride": stride(plans)}
+        settings = load_settings(args.params)
+        energies, about = Imagined(args.model, plans, settings), about | {"stride": stride(plans)}
     with progress() as report:
         section = add_policy(
             folder, plans, config, args.seed, lambda at: report("training", at.share, line(at.losses)), energies, about

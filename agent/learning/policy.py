@@ -111,7 +111,7 @@ def clone_weights(plans: Plans, followed: np.ndarray) -> np.ndarray:
     fall = plans.energy[:-1] - plans.energy[1:]
     if same.sum() >= 10:
         usual, width = np.median(fall[same]), np.subtract(*np.percentile(fall[same], (75, 25)))
-        found[:-1][same] = np.exp((fall[same] - usual) / max(2 * float(width), 1e-6)).clip(*BOUNDS)
+        found[:-1][same] = np.exp(((fall[same] - usual) / max(2 * float(width), 1e-6)).clip(-5, 5)).clip(*BOUNDS)
     return np.where(plans.feasible & np.isfinite(plans.energy), found, 0).astype(np.float32)
 
 

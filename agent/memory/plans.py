@@ -204,7 +204,7 @@ def read_plans(paths: Iterable[str | Path], encoder: str | None = None) -> Plans
     columns = dict(zip(("file", *PLAIN, *ARRAYS), zip(*found, strict=True), strict=True))
     arrays = {}
     for name, shape in (shapes or {}).items():
-        data = np.frombuffer(b"".join(columns[name]), ARRAYS[name])
+        data = np.frombuffer(bytearray().join(columns[name]), ARRAYS[name])
         if len(data) != len(found) * int(np.prod(shape)):
             raise InputError(f"a log of plans is damaged ({name}); leave it out")
         arrays[name] = data.reshape(len(found), *shape)

@@ -11,7 +11,7 @@ starts and goals of evaluations, are never visited.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class PlanSettings:
     seed: int = 0
     noise: float = 0.15
     policy: float = 0.0
-    threads: int = 1
+    controller: ControllerSettings = field(default_factory=ControllerSettings)
 
 
 class Recorder(BenchmarkController):
@@ -74,7 +74,7 @@ class Recorder(BenchmarkController):
         self.rows.append(
             PlanRow(
                 run=f"{self.mind.folder.name}", episode=self._number, step=len(self.rows), stamp=DT * len(self.rows),
-                state=state.representation[0].numpy(), goal=self._goal.representation[0].numpy(),
+                state=state.representation[0].cpu().numpy(), goal=self._goal.representation[0].cpu().numpy(),
                 plan=plan.actions[0].numpy(), done=done, energy=float(plan.energy[0]), feasible=bool(plan.feasible[0]),
                 mode=self.plan.mode,
             )
@@ -119,7 +119,7 @@ def drive_all(chunks: list[tuple], jobs: int):
 
 def drive(settings: PlanSettings, first: int, last: int) -> tuple[list[bool], list[PlanRow]]:
     """(whether each episode of `first` ... `last` - 1 reached its goal, the rows of all)."""
-    torch.set_num_threads(settings.threads)
+    torch.set_num_threads(settings.controller.threads)
     mind, env = _mind(settings), benchmarks.make(settings.task)
     reached, rows = [], []
     for number in range(first, last):
@@ -139,14 +139,14 @@ def drive(settings: PlanSettings, first: int, last: int) -> tuple[list[bool], li
 
 @lru_cache(maxsize=1)
 def _mind(settings: PlanSettings) -> Mind:
-    return Mind(settings.model, ControllerSettings(threads=settings.threads))
+    return Mind(settings.model, settings.controller)
 
 
 class Imagined:
     """`energies(rows, plans)` of a log's plans, as `learning/policy_confidence.py` asks for them; `stride`: see `steps`."""
 
-    def __init__(self, model: str, plans: Plans):
-        self.plans, self.mind = plans, Mind(model, ControllerSettings())
+    def __init__(self, model: str, plans: Plans, settings: ControllerSettings | None = None):
+        self.plans, self.mind = plans, Mind(model, settings or ControllerSettings())
         self._objectives = BenchmarkController(self.mind).objectives()
 
     def __call__(self, rows: np.ndarray, plans: Tensor) -> Tensor:
