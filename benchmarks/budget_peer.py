@@ -6,6 +6,8 @@ It runs in this process, with this torch, and asks for the same energies; only t
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 import time
 import types
@@ -53,7 +55,8 @@ class StableWorldModelCEM:
             space = gymnasium.spaces.Box(-1, 1, (batch, size))
             about = types.SimpleNamespace(horizon=problem.horizon, action_block=1)
             solver.configure(action_space=space, n_envs=batch, config=about)
-            found = solver({"problem": torch.zeros(batch, 1)}, problem.warm_start)["actions"]
+            with contextlib.redirect_stdout(io.StringIO()):  # their solvers print
+                found = solver({"problem": torch.zeros(batch, 1)}, problem.warm_start)["actions"]
             actions = found[:, None].clamp(problem.action_low, problem.action_high)
             actions = torch.cat([torch.zeros_like(actions), actions], 1)  # as everywhere, braking comes first
             evaluation, index = evaluate(problem, actions), torch.ones(batch, dtype=torch.long)
