@@ -15,6 +15,7 @@ from objective_agent.visualization.dashboard import draw_dashboard
 from objective_agent.visualization.frame import SIZE, FrameView
 from objective_agent.visualization.recording import Recording
 from objective_agent.visualization.video import VideoWriter
+from objective_agent_nodes.demo_stages import stages
 from objective_agent_nodes.demo_summary import summarise
 
 MCAP, VIDEO, DASHBOARD, SUMMARY, LOG = "run.mcap", "run.mp4", "dashboard.png", "summary.json", "graph.log"
@@ -50,7 +51,7 @@ def make_results(
     """
     progress("reading", 0.0)
     recording = read_recording(mcap)
-    summary = summarise(recording)
+    summary = summarise(recording) | {"stages_ms": stages(mcap)}
     write_json(folder / SUMMARY, summary)
     progress("dashboard", 0.0)
     lines = filter(None, (headline(summary), wall_line(summary)))
