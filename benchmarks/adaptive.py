@@ -196,17 +196,21 @@ def tables(found: dict) -> str:
 
 
 def draw(found: dict, path: Path) -> None:
-    """Three kinds of panels: compute by difficulty, energy against compute, success and steps against compute."""
+    """Above: compute by difficulty; below: energy, or success, against compute.  The robot's decisions first, then the tasks."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import NullFormatter
 
     tasks = list(found["tasks"])
     figure, axes = pyplot.subplots(2, 1 + len(tasks), figsize=(4.6 * (1 + len(tasks)), 7.2), squeeze=False)
     _decisions(axes[0][0], axes[1][0], found["decisions"])
     for place, task in enumerate(tasks, 1):
         _task(axes[0][place], axes[1][place], task, found["tasks"][task])
+    for axis in axes[1]:
+        axis.set_xscale("log")
+        axis.xaxis.set_minor_formatter(NullFormatter())
     for axis in axes.flat:
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
@@ -239,7 +243,6 @@ def _decisions(above, below, rows: list[dict]) -> None:
         below.plot(
             *[[r[key] for r in own if r["budget"] in UNTIL] for key in ("evaluations", "energy")], "*", ms=13, color=colour
         )
-    below.set_xscale("log")
     below.set_xlabel("candidates imagined (cem)")
     below.set_ylabel("energy, share of the best known plan's")
     below.set_title("lines: fixed; stars: adaptive", fontsize=10)
@@ -272,7 +275,6 @@ def _task(above, below, task: str, result: dict) -> None:
     own = [row for row in rows if row["adaptive"]]
     if own:
         below.plot([r["evaluations"] for r in own], [100 * r["success"] for r in own], "k*", ms=9, label="adaptive")
-    below.set_xscale("log")
     below.set_xlabel("candidates imagined per decision")
     below.set_ylabel("success, %")
     below.set_title(f"{task}: success against compute, {result['episodes']} episodes", fontsize=10)

@@ -3,8 +3,8 @@
 Same episodes, model, cost, rule for who is stuck, and a decision in every step; `evaluate`'s own episodes and controller run
 them.  Of every decision is kept what it cost and how hard it was:
 
-    open      the straight way to the goal is free, nothing within reach of the next step
-    wall      the straight way is free, but something stands within reach of a step
+    open      the straight way to the goal is free, nothing stands within half a step
+    wall      the straight way is free, but something stands that near
     detour    the straight way is blocked
 
 The rows of one episode run one after the other in one process, in an order that turns with the episode, so that whatever else
@@ -162,8 +162,8 @@ def difficulty(env, info: dict[str, Any]) -> str | None:
     return "open" if bool(layout.free(around.clip(0, 1)).all()) else "wall"
 
 
-REACH = 0.125
-"""A step at full speed, share of the picture's width."""
+REACH = 0.06
+"""Half a step at full speed, share of the picture's width."""
 
 
 def row_of(records: Sequence[dict], name: str, against: str | None = None) -> dict:
