@@ -23,10 +23,14 @@ class PretendGpu(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
-        with self:  # in inference mode `item`, `to` and others come whole
-            found = function.decompose(*args, **kwargs)
-        if found is not NotImplemented:
-            return found
+        given = [each for each in args if isinstance(each, torch.Tensor)]
+        if torch.is_inference_mode_enabled() or any(
+            each.is_inference() for each in given
+        ):  # there `item`, `to` and others come whole
+            with self:
+                found = function.decompose(*args, **kwargs)
+            if found is not NotImplemented:
+                return found
         name = function.overloadpacket.__name__
         first = args[0] if args and isinstance(args[0], torch.Tensor) else None
         if name == "_local_scalar_dense" and first.device.type == DEVICE:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from objective_agent import devices
 from objective_agent.simulation.benchmarks.controller import BenchmarkController, ControllerSettings, Mind
 from objective_agent.types import ConfigurationError
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "learning" / "frames"))
 FIXED = {"iterations": 3, "rescue": 0, "patience": 1000, "use_library": False}
 
 
@@ -42,6 +46,36 @@ def test_many_small_tensors_go_there_and_come_back_in_one_copy_each():
     assert devices.send(values, torch.device("cpu"))[0] is values[0] and devices.fetch(values[:1])[0] is values[0]
 
 
+@pytest.mark.parametrize("case", ["map", "history"])
+def test_a_step_of_training_waits_for_nothing(monkeypatch, tmp_path, case):
+    from frame_data import MAP, many_layouts, small
+
+    from objective_agent.learning.frames import latents
+    from objective_agent.learning.frames.batches import Frames
+    from objective_agent.learning.frames.dataset import FrameData
+    from objective_agent.learning.frames.trainer import FrameTrainer
+
+    optimizer = torch.optim.AdamW
+    monkeypatch.setattr(torch.optim, "AdamW", lambda groups, fused, **settings: optimizer(groups, foreach=True, **settings))
+    monkeypatch.setattr(Frames, "_fits", lambda frames, size: True)
+    # Where the agent is can't be fitted to what nobody can read.
+    monkeypatch.setattr(latents, "fit_where", lambda tokens, *_: (torch.zeros(tokens.shape[1], 2), torch.zeros(2)))
+    memory = {"predictor": {"kind": "gru", "hidden": 32, "history": 3, "heads": 2, "latent": 2}}
+    settings = MAP if case == "map" else {**memory, "regularizer": {"plugin": "sigreg"}}
+    data = FrameData.open(many_layouts(tmp_path / "data"))
+    shares = {"represent": 1, "scene": 1 if case == "map" else 0, "reach": 1}
+    made = FrameTrainer(small(**settings, steps=9 if case == "map" else 6, shares=shares), data, tmp_path, device=DEVICE)
+    entered = set()
+    with PretendGpu() as gpu:
+        while made.step < made.config.steps:
+            gpu.count.clear()
+            made.advance()
+            if made._stage.name in entered:
+                assert gpu.count["number"] == gpu.count["back"] == 0 and gpu.count["there"] <= 6, made._stage.name
+            entered.add(made._stage.name)
+    assert len(entered) == (3 if case == "map" else 2)
+
+
 @pytest.mark.parametrize("name", ["mppi", "cem", "icem", "predictive_sampling", "random_shooting"])
 def test_a_search_is_sent_one_tensor_and_gives_one_back(monkeypatch, tmp_path, name):
     draws_anywhere(monkeypatch)
@@ -66,8 +100,6 @@ def test_a_problem_on_a_device_is_searched_there(monkeypatch):
     there = problem.state.to_torch(DEVICE)
     assert there.pose.device.type == DEVICE and there.to_torch(DEVICE).pose is there.pose
     with PretendGpu() as gpu:
-        from dataclasses import replace
-
         search.solve(replace(problem, state=there), math.inf)
         gpu.count.clear()
         search.solve(replace(problem, state=there), math.inf)
