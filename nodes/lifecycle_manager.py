@@ -14,7 +14,7 @@ import time
 import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
@@ -22,6 +22,7 @@ from std_srvs.srv import Trigger
 from objective_agent.types import ObjectiveAgentError
 from objective_agent_nodes.graph import MANAGED
 from objective_agent_nodes.node_watch import NodeWatch
+from objective_agent_nodes.process import make_executor
 
 LABELS = {
     Transition.TRANSITION_CONFIGURE: "configure",
@@ -60,7 +61,7 @@ class LifecycleManager(Node):
         self._change = {name: self.create_client(ChangeState, f"{name}/change_state") for name in self.names}
         self._state = {name: self.create_client(GetState, f"{name}/get_state") for name in self.names}
         self.create_service(Trigger, "lifecycle_manager/is_active", self._on_is_active)
-        self.executor_ = SingleThreadedExecutor(context=self.context)
+        self.executor_ = make_executor(self.context)
         self.executor_.add_node(self)
 
     def _on_is_active(self, request, response):

@@ -14,13 +14,13 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 
-def make_executor():
-    """The fastest single-threaded executor that this rclpy has."""
+def make_executor(context=None):
+    """The fastest single-threaded executor that this rclpy has, for the default context or another."""
     try:
         from rclpy.experimental import EventsExecutor
     except ImportError:
-        return SingleThreadedExecutor()
-    return EventsExecutor()
+        return SingleThreadedExecutor(context=context)
+    return EventsExecutor(context=context)
 
 
 def spin(executor) -> None:
