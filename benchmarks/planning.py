@@ -49,7 +49,11 @@ def add_arguments(parser) -> None:
     parser.add_argument("--rounds", type=int, default=9, metavar="R", help="decisions of each, in turns (default 9)")
     parser.add_argument("--threads", type=int, default=1, metavar="T", help="threads of each process (default 1)")
     parser.add_argument(
-        "--runtime", choices=("onnx", "torch"), default="onnx", help="what runs our predictor (default onnx, the faster)"
+        "--runtime",
+        choices=("compiled", "torch", "onnx"),
+        default="compiled",
+        help="what runs our predictor: torch with what lies between its products compiled (default, the fastest; needs a C "
+        "compiler), torch alone, or onnxruntime",
     )
     parser.add_argument("--sizes", default="", metavar="N,H,I,D,B;...", help="these sizes only (default: the table's)")
     parser.add_argument("--scaling", action="store_true", help="other horizons, features and batches as well")
@@ -177,12 +181,12 @@ def model(folder: Path, features: int) -> None:
 
 
 def runtime(name: str, folder: Path, horizon: int, threads: int):
-    """The world model in `folder` run by torch (plugin `frame_jepa`) or exported and run by onnxruntime (`frame_onnx`)."""
+    """The world model in `folder` run by torch (`frame_jepa`, alone or compiled in part) or by onnxruntime (`frame_onnx`)."""
     from objective_agent.config import PluginSpec, RobotParameters
     from objective_agent.learning.frames.export import export_model
     from objective_agent.plugins import create
 
-    spec = PluginSpec(plugin="frame_jepa", model=str(folder))
+    spec = PluginSpec(plugin="frame_jepa", model=str(folder), kernels="compiled" if name == "compiled" else "torch")
     if name == "onnx":
         export_model(folder, horizon, 1)
         spec = PluginSpec(plugin="frame_onnx", model=str(folder), threads=threads)

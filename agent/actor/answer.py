@@ -81,6 +81,8 @@ def distinct(score: Tensor, path: Tensor, count: int, apart: float, taken: Tenso
 
 def take(values: Tensor, index: Tensor) -> Tensor:
     """values[b, index[b]] for every problem b."""
+    if len(index) == 1:  # nothing to go through
+        return values.index_select(1, index)[:, 0]
     return values[torch.arange(len(index), device=values.device), index]
 
 

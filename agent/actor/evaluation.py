@@ -35,11 +35,13 @@ class Evaluation:
     margins: Mapping[str, Tensor]
     trajectory: Trajectory
     margins_by_step: Mapping[str, Tensor] = field(default_factory=dict)
+    guarded: bool = True
+    """False: there is nothing that could be violated."""
 
     @cached_property
     def feasible(self) -> Tensor:
         """[B, N] bool"""
-        return (self.violation <= 0) & torch.isfinite(self.energy)
+        return (self.violation <= 0) & torch.isfinite(self.energy) if self.guarded else self.score() < torch.inf
 
     def score(self) -> Tensor:
         """[B, N], smallest is best: the energy of feasible candidates; above all of these the others, by violation."""
@@ -47,6 +49,8 @@ class Evaluation:
 
     @cached_property
     def _score(self) -> Tensor:
+        if not self.guarded:
+            return torch.nan_to_num(self.energy, nan=torch.inf, posinf=torch.inf, neginf=torch.inf)
         feasible = self.feasible
         worst = torch.where(feasible, self.energy, -torch.inf).amax(1, keepdim=True)
         worst = torch.where(torch.isfinite(worst), worst, 0.0)
@@ -57,11 +61,9 @@ class Evaluation:
 def evaluate(problem: Problem, actions: Tensor) -> Evaluation:
     """Imagines `actions` [B, N, H, A] in `problem.futures` futures and scores them."""
     trajectory = problem.world_model.rollout(problem.state, actions, problem.futures, problem.dt)
-    zeros = torch.zeros(actions.shape[:2], device=actions.device)
-    energy, violation = zeros, zeros
     energies, margins = _energies(problem, trajectory), {}
-    for each in energies.values():
-        energy = energy + each
+    violation = torch.zeros(actions.shape[:2], device=actions.device)
+    energy = sum(energies.values(), start=violation)
     by_step = {named.name: named.guardrail.margin(trajectory) for named in problem.guardrails}
     if by_step and problem.quantile < 1 and problem.futures > 1:
         free = excused(by_step.values(), problem.quantile)[..., None]
@@ -69,8 +71,9 @@ def evaluate(problem: Problem, actions: Tensor) -> Evaluation:
     for name, margin in by_step.items():
         margins[name] = margin.amin((2, 3))
         violation = torch.maximum(violation, -margins[name])
-    violation = torch.where(torch.isnan(violation), torch.inf, violation)
-    return Evaluation(energy, violation, energies, margins, trajectory, by_step)
+    if by_step:
+        violation = torch.where(torch.isnan(violation), torch.inf, violation)
+    return Evaluation(energy, violation, energies, margins, trajectory, by_step, guarded=bool(by_step))
 
 
 def _energies(problem: Problem, trajectory: Trajectory) -> dict[str, Tensor]:
@@ -106,4 +109,5 @@ def without_graph(evaluation: Evaluation) -> Evaluation:
         each(evaluation.margins),
         imagined,
         each(evaluation.margins_by_step),
+        evaluation.guarded,
     )

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from objective_agent.actor.evaluation import Evaluation
-from objective_agent.actor.sampling import SamplingConfig, SamplingOptimizer, allowed, weighted_moments
+from objective_agent.actor.sampling import SamplingConfig, SamplingOptimizer, allowed_score, weighted_moments
 
 
 class MPPI(SamplingOptimizer):
@@ -21,12 +21,11 @@ class MPPI(SamplingOptimizer):
         temperature: float = Field(0.02, gt=0, le=1000, description="energy difference that divides a weight by e")
 
     def update(self, actions: Tensor, evaluation: Evaluation, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-        score = torch.where(allowed(evaluation), evaluation.score(), torch.inf)
+        score = allowed_score(evaluation)
         least = score.amin(1, keepdim=True)
-        least = torch.where(torch.isfinite(least), least, 0.0)
-        weights = torch.exp(-(score - least) / self.config.temperature)
-        total = weights.sum(1, keepdim=True)
-        found = total > 0
-        moved, width = weighted_moments(actions, weights / torch.where(found, total, 1.0))
+        found = least < torch.inf
+        weights = torch.where(found, least, 0.0).sub(score).div_(self.config.temperature).exp_()
+        total = weights.sum(1, keepdim=True).clamp_(min=1.0)  # the least one's is 1
+        moved, width = weighted_moments(actions, weights.div_(total))
         found = found[:, :, None]
         return torch.where(found, moved, mean), torch.where(found, torch.minimum(width, std), std)

@@ -5,7 +5,8 @@ What comes from the CPU is checked there, and goes to another device in one copy
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass, replace
+import math
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -14,11 +15,19 @@ from torch import Tensor
 from objective_agent import devices
 from objective_agent.types import Goal, InputError, Problem
 
-GIVEN = ("action_low", "action_high", "rate_limit", "last_action", "warm_start", "proposals")
+LIMITS = ("action_low", "action_high", "rate_limit", "last_action")
+GIVEN = (*LIMITS, "warm_start", "proposals")
 ARRAYS = ("state", "goal", *GIVEN)
 
 
-def as_tensors(problem: Problem, differentiable: bool = False) -> Problem:
+@dataclass(frozen=True)
+class Ready(Problem):
+    """A problem as `as_tensors` gives it; `loose`: any action within the bounds may follow any other."""
+
+    loose: bool = False
+
+
+def as_tensors(problem: Problem, differentiable: bool = False) -> Ready:
     """InputError for limits that make no sense and for wrong shapes.
 
     A warm start or a proposal that is not finite becomes standing still there: both are only hints, and a policy that fails
@@ -31,40 +40,41 @@ def as_tensors(problem: Problem, differentiable: bool = False) -> Problem:
     for name in ("warm_start", "proposals"):
         if given[name] is not None:
             given[name] = torch.nan_to_num(given[name], nan=0.0, posinf=0.0, neginf=0.0)
-    _check(replace(problem, **given))
+    free = _check(problem, given)
     goal = [_tensor(value) for value in (problem.goal.position, problem.goal.heading, problem.goal.representation)]
     sent = devices.send([*goal, *given.values()], device)
     ready = dict(zip(given, sent[len(goal) :], strict=True))
     goal = Goal(*sent[: len(goal)], problem.goal.final)
-    return replace(problem, state=problem.state.to_torch(device), goal=goal, **ready)
+    ready |= {"state": problem.state.to_torch(device), "goal": goal, "loose": free}
+    return Ready(**(vars(problem) | ready))
 
 
 def _tensor(value: Any) -> Tensor | None:
     return None if value is None else torch.as_tensor(value, dtype=torch.float32)
 
 
-def _check(problem: Problem) -> None:
-    batch, (dims,) = problem.state.batch, problem.action_low.shape[-1:] or (0,)
+def _check(problem: Problem, given: dict[str, Tensor | None]) -> bool:
+    """Whether any action within the bounds may follow any other; InputError for what can't be planned with."""
+    batch, (dims,) = problem.state.batch, given["action_low"].shape[-1:] or (0,)
     shapes = {"action_low": (dims,), "action_high": (dims,), "rate_limit": (dims,), "last_action": (batch, dims)}
-    if problem.warm_start is not None:
+    if given["warm_start"] is not None:
         shapes["warm_start"] = (batch, problem.horizon, dims)
-    if problem.proposals is not None:
-        shapes["proposals"] = (batch, *problem.proposals.shape[1:2], problem.horizon, dims)
+    if given["proposals"] is not None:
+        shapes["proposals"] = (batch, *given["proposals"].shape[1:2], problem.horizon, dims)
     for name, shape in shapes.items():
-        value = getattr(problem, name)
-        if tuple(value.shape) != shape:
-            raise InputError(f"problem.{name}: shape {tuple(value.shape)}; need {shape}")
-        if not _holds(torch.isfinite(value)):
+        if tuple(given[name].shape) != shape:
+            raise InputError(f"problem.{name}: shape {tuple(given[name].shape)}; need {shape}")
+    values = {name: given[name].flatten().tolist() for name in LIMITS}  # so few that nothing is as fast as plain numbers
+    for name, numbers in values.items():
+        if not all(map(math.isfinite, numbers)):
             raise InputError(f"problem.{name}: has NaN or infinite values")
-    if not _holds(problem.action_low <= problem.action_high):
+    low, high, rate, last = values.values()
+    if any(a > b for a, b in zip(low, high, strict=True)):
         raise InputError("problem.action_low is above action_high; give bounds with low <= high")
-    if not _holds(problem.rate_limit > 0):
+    if min(rate) <= 0:
         raise InputError("problem.rate_limit must be > 0 for every action")
-
-
-def _holds(true: Tensor) -> bool:
-    """Whether all are true; what lies in the computer's own memory is looked at there, without a tensor's read-back."""
-    return bool(true.numpy().all() if true.device.type == "cpu" else true.all())
+    free = all(problem.dt * change >= 1.01 * (b - a) for change, a, b in zip(rate, low, high, strict=True))
+    return free and all(a <= value <= b for value, a, b in zip(last, low * batch, high * batch, strict=True))
 
 
 def _normal(value: Any) -> Any:

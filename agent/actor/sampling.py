@@ -85,7 +85,9 @@ class SamplingOptimizer(Search):
         return Cloud(limited(problem, mean[:, None])[:, 0], mean, std, 0.05 * std)
 
     def look(self, problem: Problem, progress: Cloud, incumbent: Tensor, iteration: int) -> tuple[Tensor, Evaluation]:
-        actions = with_known(incumbent, limited(problem, self._cloud(problem, progress, iteration)))
+        actions = with_known(incumbent, *self._cloud(problem, progress, iteration))
+        new = actions[:, 2:]
+        new.copy_(limited(problem, new))
         return actions, evaluate(problem, actions)
 
     def learn(self, problem: Problem, progress: Cloud, actions: Tensor, evaluation: Evaluation, iteration: int) -> None:
@@ -93,20 +95,19 @@ class SamplingOptimizer(Search):
         progress.std = torch.maximum(std, progress.floor)
         progress.found = evaluation.feasible.any(1)
 
-    def _cloud(self, problem: Problem, cloud: Cloud, iteration: int) -> Tensor:
-        """[B, n, H, A]: noise around the mean (which itself comes first), and at first the proposals."""
+    def _cloud(self, problem: Problem, cloud: Cloud, iteration: int) -> list[Tensor]:
+        """Parts [B, n, H, A]: noise around the mean (which itself comes first), and at first the proposals."""
         mean, horizon, count = cloud.mean, problem.horizon, self.count(iteration)
         room = 1.0 if iteration else max(self.room, LEAST)
         count = max(4, round(room * count))
         white = torch.randn((count - 1, horizon, mean.shape[-1]), generator=self._generator, device=mean.device)
-        smooth = torch.matmul(self._shape(horizon, problem.dt), white)
-        widths = torch.linspace(1.0, self.narrowest, count - 1, device=mean.device)[:, None, None]
-        noise = torch.cat([torch.zeros_like(smooth[:1]), widths * smooth])
-        new = [mean[:, None] + cloud.std[:, None] * noise]
+        noise = white if self.config.noise_kind == "white" else torch.matmul(self._shape(horizon, problem.dt), white)
+        noise = cloud.std[:, None] * noise.mul_(self._widths(count - 1))
+        new = [mean[:, None], noise.add_(mean[:, None])]
         if problem.guardrails and cloud.found is not None and not bool(cloud.found.all()):
             wild = self._wild(problem, 3 * (count - 1) // 4, iteration)
-            tame = new[0][:, count - len(wild) :]
-            new[0] = torch.cat([new[0][:, : count - len(wild)], torch.where(cloud.found[:, None, None, None], tame, wild)], 1)
+            some = new[1][:, count - 1 - len(wild) :]
+            some.copy_(torch.where(cloud.found[:, None, None, None], some, wild))
         if iteration == 0:
             new.append(mean[:, None])
             if problem.proposals is not None:
@@ -116,13 +117,17 @@ class SamplingOptimizer(Search):
                 if problem.goal.position is not None:
                     pose, goal, bounds = problem.state.pose, problem.goal.position, (problem.action_low, problem.action_high)
                     new.append(towards(pose, goal, horizon, problem.dt, *bounds, problem.rate_limit))
-        return torch.cat([*new, *self.extras(problem, iteration)], 1)
+        return [*new, *self.extras(problem, iteration)]
 
     def _draw_on(self, device: torch.device) -> None:
         """Noise is drawn where the problem lies: another device, another sequence of it."""
         if device != self._place:
             self._generator, self._place = torch.Generator(device), device
             self._generator.manual_seed(self._seed)
+
+    def _widths(self, count: int) -> Tensor:
+        make = lambda: torch.linspace(1.0, self.narrowest, count, device=self._place)[:, None, None]  # noqa: E731
+        return self._once(("widths", count, self._place), make)
 
     def _shape(self, horizon: int, dt: float) -> Tensor:
         config = self.config
@@ -144,7 +149,7 @@ class SamplingOptimizer(Search):
     def _once(self, key: tuple, make: Callable[[], Tensor]) -> Tensor:
         """What `make` gives, made anew only for a new key; only the last few are kept."""
         if key not in self._made:
-            if len(self._made) >= 8:
+            if len(self._made) >= 32:
                 self._made.clear()
             self._made[key] = make()
         return self._made[key]
@@ -152,17 +157,23 @@ class SamplingOptimizer(Search):
 
 def limited(problem: Problem, actions: Tensor) -> Tensor:
     """`actions` [B, N, H, A] within the problem's bounds and rate limits."""
-    return within_limits(actions, problem.action_low, problem.action_high, problem.rate_limit * problem.dt, problem.last_action)
+    low, high = problem.action_low, problem.action_high
+    if problem.loose:
+        return torch.clamp(actions, low, high)
+    return within_limits(actions, low, high, problem.rate_limit * problem.dt, problem.last_action)
 
 
-def allowed(evaluation: Evaluation) -> Tensor:
-    """Which candidates [B, N] an update may follow: the feasible ones, or all where there is none, but never a NaN."""
+def allowed_score(evaluation: Evaluation) -> Tensor:
+    """The scores [B, N] of candidates that an update may follow, the feasible ones or all where there is none; others: inf."""
+    score = evaluation.score()
+    if not evaluation.guarded:
+        return score
     feasible = evaluation.feasible
-    return torch.where(feasible.any(1, keepdim=True), feasible, torch.isfinite(evaluation.score()))
+    return torch.where(feasible | ~feasible.any(1, keepdim=True), score, torch.inf)
 
 
 def weighted_moments(actions: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation [B, H, A] of `actions` [B, N, H, A] under `weights` [B, N] that sum to 1."""
     weights = weights[:, :, None, None]
     mean = (weights * actions).sum(1)
-    return mean, torch.sqrt((weights * (actions - mean[:, None]) ** 2).sum(1))
+    return mean, (actions - mean[:, None]).square_().mul_(weights).sum(1).sqrt_()

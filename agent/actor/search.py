@@ -135,8 +135,7 @@ class Search(ABC):
                 evaluations += actions.shape[0] * actions.shape[1]
                 best, index = evaluation.score().min(1)
                 incumbent = take(actions, index)[:, None]
-                feasible = take(evaluation.feasible, index)
-                settled = least is not None and not patient and self._settled(least, best, feasible, evaluation)
+                settled = least is not None and not patient and self._settled(least, best, index, evaluation)
                 calm = calm + 1 if settled and self.may_settle(progress, iteration) else 0
                 least = best
                 if calm >= config.patience:
@@ -146,7 +145,7 @@ class Search(ABC):
                 self._time(iteration, now - begun, done - worked)
                 begun, worked = now, done
                 enough = iteration + 1 >= config.iterations
-                if enough and (iteration + 1 >= most or bool(feasible.all())):
+                if enough and (iteration + 1 >= most or bool(take(evaluation.feasible, index).all())):
                     stop_reason = "iterations"
                     break
                 if now + self._expected(iteration, deadline - started) > deadline:
@@ -172,13 +171,13 @@ class Search(ABC):
         worked = self._pace.get(self.kind(iteration + 1), self.unknown * self._pace[self.kind(iteration)])
         return worked + self._ending + min(self._stall, RESERVE * max(0.0, budget))
 
-    def _settled(self, before: Tensor, now: Tensor, feasible: Tensor, evaluation: Evaluation) -> bool:
+    def _settled(self, before: Tensor, now: Tensor, index: Tensor, evaluation: Evaluation) -> bool:
         """Whether no problem's best energy fell any more; a problem without a feasible plan is worth all the time there is."""
         whole = before if self.config.tolerance_of == "energy" else evaluation.energy[:, BRAKING] - now
         share = self.config.tolerance * torch.nan_to_num(whole.abs(), posinf=0.0)
-        return bool(((before - now <= share + 1e-6) & feasible).all())
+        return bool(((before - now <= share + 1e-6) & take(evaluation.feasible, index)).all())
 
 
-def with_known(incumbent: Tensor, new: Tensor) -> Tensor:
+def with_known(incumbent: Tensor, *new: Tensor) -> Tensor:
     """Candidates [B, 2 + n, H, A]: the braking plan, the incumbent [B, 1, H, A], and the new ones."""
-    return torch.cat([torch.zeros_like(incumbent), incumbent, new], 1)
+    return torch.cat([torch.zeros_like(incumbent), incumbent, *new], 1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -19,6 +20,7 @@ from torch import Tensor
 from objective_agent import devices, weights
 from objective_agent.config import RobotParameters, Strict, validate
 from objective_agent.types import Array, ConfigurationError, InputError, Trajectory, WorldState
+from objective_agent.world_model import frame_native
 from objective_agent.world_model.frame_network import FramePredictorShape, build_predictor
 
 
@@ -118,6 +120,10 @@ class FrameJepa(FrameWorldModel):
     class Config(Strict):
         model: str = Field("models/two_room", min_length=1, description="folder of the trained model")
         device: str = Field("cpu", description="torch device")
+        kernels: Literal["torch", "compiled"] = Field(
+            "torch",
+            description="what runs between the matrix products: torch, or C that is compiled at the start (mlp, CPU)",
+        )
 
     def __init__(self, config: Config, robot: RobotParameters):
         folder = weights.find_model(config.model)
@@ -130,6 +136,14 @@ class FrameJepa(FrameWorldModel):
         self._device = devices.find(config.device)
         self.network.to(self._device).eval().requires_grad_(False)
         self.representation_model = str(card["sha256"].get("encoder"))
+        if config.kernels == "compiled":
+            if self.shape.kind != "mlp" or self._device.type != "cpu":
+                raise ConfigurationError(
+                    f"kernels compiled: for predictors of kind mlp on the CPU, not {self.shape.kind} on {self._device}; "
+                    "set kernels to torch"
+                )
+            for member in self.network.members:
+                member.kernels = frame_native.kernels()
 
     def _to_tensor(self, values: Array) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self._device)

@@ -6,6 +6,7 @@ with each of them.  Several tokens go through the same weights, each with its pl
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn import functional
 from objective_agent.types import InputError
 
 if TYPE_CHECKING:
+    from objective_agent.world_model.frame_native import Kernels
     from objective_agent.world_model.frame_network import FramePredictorShape
 
 TILE = 128
@@ -93,6 +95,7 @@ class Residual(Member):
         self.inner = nn.Linear(shape.hidden, shape.hidden)
         self.out = nn.Linear(shape.hidden, shape.features)
         self._copied: tuple | None = None
+        self.kernels: Kernels | None = None
 
     def begin(self, history: Tensor, past: Tensor) -> Window:
         return Window.of(history, past, self.dynamic)
@@ -116,27 +119,29 @@ class Residual(Member):
         if reads > 1:
             actions = torch.cat([past[:, None].expand(-1, count, -1, -1), actions], 2)
             actions = actions.unfold(2, reads, 1).transpose(3, 4)  # [B, N, H, W, A]
-        given = actions.transpose(0, 2).transpose(1, 2).reshape(horizon, batch * count, -1)
-        known = self._known(history, horizon)
+        given = actions.transpose(0, 2).transpose(1, 2).reshape(horizon, batch * count, -1).contiguous()
+        ready = self._ready()
+        known = self._known(ready[0], history, horizon)
         before = history[:, -1, 0]
         if batch > 1:  # else one row, for all
             known = [value.repeat_interleave(count, 0) for value in known]
             before = before.repeat_interleave(count, 0)
         states = actions.new_empty(horizon, batch * count, size)
+        follow = self._follow if self.kernels is None else partial(self.kernels.follow, self)
         if actions.device.type != "cpu":
-            self._follow(known, before, given.unbind(0), states.unbind(0))
+            follow(ready, known, before, given.unbind(0), states.unbind(0))
         else:
             rows = batch * count
             parts = max(1, round(rows / (TILE * torch.get_num_threads())))
             for part in range(parts):
                 these = slice(part * rows // parts, (part + 1) * rows // parts)
                 own = ([value[these] for value in known], before[these]) if batch > 1 else (known, before)
-                self._follow(*own, given[:, these].unbind(0), states[:, these].unbind(0))
+                follow(ready, *own, given[:, these].unbind(0), states[:, these].unbind(0))
         return states.view(horizon, batch, count, 1, size).permute(1, 2, 0, 3, 4)
 
-    def _known(self, history: Tensor, horizon: int) -> list[Tensor]:
+    def _known(self, blocks: tuple[Tensor, ...], history: Tensor, horizon: int) -> list[Tensor]:
         """What the first layer adds for the frames that are known, [B, hidden] for each of the first W steps."""
-        blocks, found = self._ready()[0], []
+        found = []
         for step in range(min(len(blocks), horizon)):
             hidden = self.inputs.state.bias
             for frame, block in zip(history[:, step:, 0].unbind(1), blocks, strict=False):
@@ -144,9 +149,9 @@ class Residual(Member):
             found.append(hidden)
         return found
 
-    def _follow(self, known: list[Tensor], before: Tensor, given: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> None:
+    def _follow(self, ready: tuple, known: list[Tensor], before: Tensor, given: tuple, after: tuple) -> None:
         """Fills `after`, the states [n, D] of every step, for the actions `given` [n, W A] to it; `before` [n or 1, D]."""
-        blocks, acting, inner, out = self._ready()
+        blocks, acting, inner, out = ready
         bias, within, beyond, norm = self.inputs.state.bias, self.inner.bias, self.out.bias, self.norm
         hidden = after[0].new_empty(len(after[0]), len(inner))
         for step, action in enumerate(given):

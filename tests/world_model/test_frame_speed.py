@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
+from objective_agent.world_model import frame_native
+from objective_agent.world_model.frame_members import TILE
 from objective_agent.world_model.frame_network import FramePredictorShape, build_predictor
 
+CASES = [(1, 5, 1, 1), (3, 5, 2, 1), (3, 2, 2, 2), (4, 1, 1, 1)]
+COMPILER = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
-@pytest.mark.parametrize(("history", "horizon", "batch", "heads"), [(1, 5, 1, 1), (3, 5, 2, 1), (3, 2, 2, 2), (4, 1, 1, 1)])
-def test_all_steps_at_once_are_the_steps_one_by_one(history, horizon, batch, heads):
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=COMPILER)])
+@pytest.mark.parametrize(("history", "horizon", "batch", "heads"), CASES)
+def test_all_steps_at_once_are_the_steps_one_by_one(history, horizon, batch, heads, compiled):
     torch.manual_seed(0)
     network = build_predictor(FramePredictorShape(features=16, hidden=32, history=history, heads=heads))
     frames, past = torch.randn(batch, history, 1, 16), torch.randn(batch, history - 1, 2)
@@ -17,8 +25,49 @@ def test_all_steps_at_once_are_the_steps_one_by_one(history, horizon, batch, hea
     kept = [value.clone() for value in (frames, past, actions)]
     with torch.no_grad():
         slow = network.rollout(frames, past, actions, heads)
+    for member in network.members:
+        member.kernels = frame_native.kernels() if compiled else None
     with torch.inference_mode():
         fast = network.rollout(frames, past, actions, heads)
     assert not slow.is_inference() and fast.is_inference()
     assert torch.allclose(slow, fast, rtol=1e-4, atol=1e-5)
     assert all(torch.equal(a, b) for a, b in zip(kept, (frames, past, actions), strict=True))
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=COMPILER)])
+def test_more_candidates_than_go_together_are_imagined_as_they_are_alone(compiled):
+    torch.manual_seed(1)
+    network = build_predictor(FramePredictorShape(features=16, hidden=32))
+    network.members[0].kernels = frame_native.kernels() if compiled else None
+    frames, past, actions = torch.randn(1, 1, 1, 16), torch.zeros(1, 0, 2), torch.randn(1, 3 * TILE + 5, 3, 2)
+    with torch.inference_mode():
+        whole = network.rollout(frames, past, actions)
+        some = network.rollout(frames, past, actions[:, 2 * TILE : 2 * TILE + 9])
+    assert torch.allclose(whole[:, 2 * TILE : 2 * TILE + 9], some, rtol=1e-4, atol=1e-5)
+
+
+def test_a_rollout_follows_its_weights_when_they_change():
+    network = build_predictor(FramePredictorShape(features=16, hidden=32)).requires_grad_(False)
+    given = torch.randn(1, 1, 1, 16), torch.zeros(1, 0, 2), torch.randn(1, 4, 3, 2)
+    with torch.inference_mode():
+        network.rollout(*given)
+    network.members[0].inner.weight.mul_(3.0)
+    with torch.inference_mode():
+        fast = network.rollout(*given)
+    assert torch.allclose(network.rollout(*given), fast, rtol=1e-4, atol=1e-5)
+
+
+@COMPILER
+def test_compiled_activations_are_torch_s_at_every_size_of_number():
+    torch.manual_seed(2)
+    network = build_predictor(FramePredictorShape(features=16, hidden=32)).requires_grad_(False)
+    network.members[0].inner.weight.mul_(300.0)  # both arms of SiLU, far out
+    given = torch.randn(1, 1, 1, 16), torch.zeros(1, 0, 2), torch.randn(1, 64, 1, 2)
+    slow = network.rollout(*given)
+    network.members[0].kernels = frame_native.kernels()
+    with torch.inference_mode():
+        fast = network.rollout(*given)
+        broken = network.rollout(given[0] * torch.nan, *given[1:])
+    assert float(slow.abs().max()) > 50
+    assert torch.allclose(slow, fast, rtol=1e-4, atol=1e-4)
+    assert bool(broken.isnan().all())
