@@ -153,6 +153,7 @@ class Simulator(ModuleNode):
 
 def main(args=None) -> int:
     """Exit code 2 when the world or a parameter can't be used."""
+    sys.setswitchinterval(0.001)  # the simulation's thread must not keep a command waiting for 5 ms
     rclpy.init(args=args)
     node, executor = Simulator(), make_executor()
     try:
