@@ -26,6 +26,7 @@ def find(name: str | torch.device, where: str = "device") -> torch.device:
             raise ConfigurationError(f"{where} {str(name)!r}: no CUDA device here{built}; use cpu")
         if (device.index or 0) >= torch.cuda.device_count():
             raise ConfigurationError(f"{where} {str(name)!r}: there are {torch.cuda.device_count()} CUDA devices; use cuda:0")
+        return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
     return device
 
 
@@ -36,7 +37,7 @@ def title(device: torch.device) -> str:
 
 def move(tensor: Tensor, device: torch.device) -> Tensor:
     """`tensor` on `device`; neither side waits for the other."""
-    if device.type == "cuda" and tensor.device.type == "cpu":
+    if device.type == "cuda" and tensor.device.type == "cpu" and tensor.numel():
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
