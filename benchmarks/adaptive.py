@@ -196,20 +196,22 @@ def tables(found: dict) -> str:
 
 
 def draw(found: dict, path: Path) -> None:
-    """Above: compute by difficulty; below: energy, or success, against compute.  The robot's decisions first, then the tasks."""
+    """Above: compute by difficulty; below: energy, or success and steps, against compute.  First the robot, then the tasks."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     tasks = list(found["tasks"])
-    figure, axes = pyplot.subplots(2, 1 + len(tasks), figsize=(4.6 * (1 + len(tasks)), 7.2), squeeze=False)
-    _decisions(axes[0][0], axes[1][0], found["decisions"])
+    figure, axes = pyplot.subplots(3, 1 + len(tasks), figsize=(4.6 * (1 + len(tasks)), 10.4), squeeze=False)
+    _decisions(axes[:, 0], found["decisions"])
     for place, task in enumerate(tasks, 1):
-        _task(axes[0][place], axes[1][place], task, found["tasks"][task])
-    for axis in axes[1]:
+        _task(axes[:, place], task, found["tasks"][task])
+    for axis in axes[1:].flat:
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.xaxis.set_minor_formatter(NullFormatter())
     for axis in axes.flat:
         axis.grid(alpha=0.3)
@@ -220,37 +222,30 @@ def draw(found: dict, path: Path) -> None:
     pyplot.close(figure)
 
 
-def _decisions(above, below, rows: list[dict]) -> None:
+def _decisions(axes, rows: list[dict]) -> None:
+    above = axes[0]
     for place, name in enumerate(SEARCHERS):
         own = [row for row in rows if row["optimizer"] == name and row["budget"] == SHOWN]
         spots = [where + 0.26 * (place - 1) for where in range(len(own))]
         above.bar(spots, [row["evaluations"] for row in own], 0.24, label=name)
     above.set_xticks(range(len(WHERE)), [where.replace("_", " ") for where in WHERE])
     above.set_ylabel("candidates imagined")
-    above.set_title("the robot, adaptive: compute by decision", fontsize=10)
+    above.set_title(f"the robot, adaptive ({SHOWN} of gain): compute by decision", fontsize=10)
     above.legend(fontsize=8)
-    for where, colour in zip(WHERE, ("tab:green", "tab:blue", "tab:red"), strict=True):
-        own = [row for row in rows if row["where"] == where and row["optimizer"] == "cem"]
-        fixed = [row for row in own if row["budget"] not in UNTIL]
-        below.plot(
-            [r["evaluations"] for r in fixed],
-            [r["energy"] for r in fixed],
-            "o-",
-            ms=4,
-            color=colour,
-            label=where.replace("_", " "),
-        )
-        below.plot(
-            *[[r[key] for r in own if r["budget"] in UNTIL] for key in ("evaluations", "energy")], "*", ms=13, color=colour
-        )
-    below.set_xlabel("candidates imagined (cem)")
-    below.set_ylabel("energy, share of the best known plan's")
-    below.set_title("lines: fixed; stars: adaptive", fontsize=10)
-    below.legend(fontsize=8)
+    for axis, name in zip(axes[1:], (SEARCHERS[0], SEARCHERS[-1]), strict=True):
+        for where, colour in zip(WHERE, ("tab:green", "tab:blue", "tab:red"), strict=True):
+            own = [row for row in rows if (row["where"], row["optimizer"]) == (where, name)]
+            fixed, free = ([row for row in own if (row["budget"] in UNTIL) == adaptive] for adaptive in (False, True))
+            _line(axis, fixed, "energy", "o-", ms=4, color=colour, label=where.replace("_", " "))
+            _line(axis, free, "energy", "*", ms=13, color=colour)
+        axis.set_xlabel("candidates imagined")
+        axis.set_ylabel("energy, share of the best known plan's")
+        axis.set_title(f"{name}; lines: fixed, stars: adaptive", fontsize=10)
+        axis.legend(fontsize=8)
 
 
-def _task(above, below, task: str, result: dict) -> None:
-    rows = result["rows"]
+def _task(axes, task: str, result: dict) -> None:
+    rows, above = result["rows"], axes[0]
     hard = ("open", "wall", "detour")
     shown = [row for row in rows if row["search"] in (f"{n}, {100 * SHARE:g} % of gain" for n in (8, 16, 32, 64))]
     for place, row in enumerate(shown):
@@ -260,22 +255,18 @@ def _task(above, below, task: str, result: dict) -> None:
     above.set_xticks(range(3), hard)
     above.set_ylabel("iterations")
     above.set_title(f"{task}, adaptive: iterations by decision", fontsize=10)
-    above.legend(fontsize=7)
-    for samples in sorted({row["samples"] for row in rows}):
-        own = [row for row in rows if row["samples"] == samples and not row["adaptive"]]
-        if own:
-            below.plot(
-                [r["evaluations"] for r in own],
-                [100 * r["success"] for r in own],
-                "o-",
-                ms=3,
-                lw=0.9,
-                label=f"{samples} x 1..8",
-            )
-    own = [row for row in rows if row["adaptive"]]
-    if own:
-        below.plot([r["evaluations"] for r in own], [100 * r["success"] for r in own], "k*", ms=9, label="adaptive")
-    below.set_xlabel("candidates imagined per decision")
-    below.set_ylabel("success, %")
-    below.set_title(f"{task}: success against compute, {result['episodes']} episodes", fontsize=10)
-    below.legend(fontsize=7)
+    above.legend(fontsize=7, loc="lower left")
+    for axis, key, label in ((axes[1], "success", "success, share"), (axes[2], "steps", "steps of an episode")):
+        for samples in sorted({row["samples"] for row in rows}):
+            own = [row for row in rows if row["samples"] == samples and not row["adaptive"]]
+            _line(axis, own, key, "o-", ms=3, lw=0.9, label=f"{samples} x 1, 2, 4, 8")
+        _line(axis, [row for row in rows if row["adaptive"]], key, "k*", ms=9, label="adaptive")
+        axis.set_xlabel("candidates imagined per decision")
+        axis.set_ylabel(label)
+        axis.set_title(f"{task}, {result['episodes']} episodes", fontsize=10)
+        axis.legend(fontsize=7)
+
+
+def _line(axis, rows: list[dict], key: str, style: str, **more) -> None:
+    if rows:
+        axis.plot([row["evaluations"] for row in rows], [row[key] for row in rows], style, **more)
