@@ -35,47 +35,41 @@ REMEDY = "train one: objective-agent train --head policy --model {folder} --data
 
 @dataclass(frozen=True)
 class Answer:
-    """`plan` [B, H, A] the ensemble's mean, `members` [B, K, H, A], `spread` [B, H, A], `confidence` [B]."""
+    """`plan` [B, H, A] the ensemble's mean, `members` and their `log_std` [B, K, H, A], `confidence` [B]."""
 
     plan: Tensor
     members: Tensor
-    spread: Tensor
+    log_std: Tensor
     confidence: Tensor
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """A score's weights [F] over standardized predictors, and the isotonic map as points: scores ascending, probabilities."""
+    """A score's weights [F] over standardized predictors, and the isotonic map as points: scores ascending, probabilities.
 
-    mean: Tensor
-    scale: Tensor
-    weight: Tensor
-    bias: Tensor
-    scores: Tensor
-    probabilities: Tensor
+    NumPy, which is quicker than torch at so little.
+    """
 
-    def score(self, predictors: Tensor) -> Tensor:
-        """[B] from `predictors` [B, F]."""
-        return ((predictors - self.mean) / self.scale) @ self.weight + self.bias
+    mean: np.ndarray
+    scale: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    scores: np.ndarray
+    probabilities: np.ndarray
 
     def __call__(self, predictors: Tensor) -> Tensor:
-        """[B] probabilities: linear between the points, constant beyond them; 0 for what is no number."""
-        score = self.score(predictors)
-        right = torch.searchsorted(self.scores, score.contiguous()).clamp(1, len(self.scores) - 1)
-        left = right - 1
-        width = (self.scores[right] - self.scores[left]).clamp(min=1e-9)
-        share = ((score - self.scores[left]) / width).clamp(0, 1)
-        found = torch.lerp(self.probabilities[left], self.probabilities[right], share)
-        return torch.nan_to_num(found, nan=0.0).clamp(0, 1)
+        """[B] probabilities of `predictors` [B, F]: linear between the points, constant beyond; 0 for what is no number."""
+        score = ((predictors.cpu().numpy() - self.mean) / self.scale) @ self.weight + self.bias
+        found = np.interp(score, self.scores, self.probabilities)
+        return torch.from_numpy(np.where(np.isfinite(score), found, 0).astype(np.float32)).to(predictors.device)
 
 
 def predictors_of(mean: Tensor, log_std: Tensor) -> Tensor:
     """[B, F] of what the heads say, [B, K, H, A] each."""
-    apart = mean.var(1, unbiased=False).mean(-1)  # [B, H]
-    spread = log_std.mean(1).mean(-1)
-    length = mean.mean(1).norm(dim=-1)
-    found = [(apart.mean(1) + 1e-6).log(), (apart[:, 0] + 1e-6).log(), spread.mean(1), spread[:, 0]]
-    return torch.stack([*found, length.mean(1), length[:, 0]], -1)
+    by_step = torch.stack([mean.var(1, unbiased=False), log_std.mean(1)], 1).mean(-1)
+    by_step = torch.cat([by_step, mean.mean(1).norm(dim=-1)[:, None]], 1)  # [B, 3, H]
+    found = torch.stack([by_step.mean(-1), by_step[..., 0]], -1).flatten(1)
+    return torch.cat([(found[:, :2] + 1e-6).log(), found[:, 2:]], 1)
 
 
 class DistilledPolicy:
@@ -106,7 +100,7 @@ class DistilledPolicy:
         known = {name: arrays.pop(f"confidence.{name}", None) for name in Confidence.__dataclass_fields__}
         weights.load_into(self.network, arrays, where)
         self.network.to(config.device).eval().requires_grad_(False)
-        self.calibration = _confidence(known, where, config.device)
+        self.calibration = _confidence(known, where)
         self._device = config.device
         self._generator = torch.Generator()
         self._last: tuple[WorldState, Goal, Answer] | None = None
@@ -118,8 +112,7 @@ class DistilledPolicy:
                 mean, log_std = self.network(*inputs_of(self.shape, state, goal, self._device))
                 confidence = self.calibration(predictors_of(mean, log_std))
                 members = self.network.actions(mean)
-                spread = (2 * log_std).exp().mean(1).sqrt() * 0.5 * (self.network.high - self.network.low)
-                self._last = (state, goal, Answer(members.mean(1), members, spread, confidence))
+                self._last = (state, goal, Answer(members.mean(1), members, log_std, confidence))
         return self._last[2]
 
     def propose(self, state: WorldState, goal: Goal, n: int) -> Tensor:
@@ -131,8 +124,10 @@ class DistilledPolicy:
             return known
         self._generator.manual_seed(0)
         noise = torch.randn(1, more, *found.plan.shape[1:], generator=self._generator).to(known)
-        drawn = found.plan[:, None] + found.spread[:, None] * noise
-        return torch.cat([known, torch.minimum(torch.maximum(drawn, self.network.low), self.network.high)], 1)
+        low, high = self.network.low, self.network.high
+        spread = (2 * found.log_std).exp().mean(1).sqrt() * 0.5 * (high - low)
+        drawn = found.plan[:, None] + spread[:, None] * noise
+        return torch.cat([known, torch.minimum(torch.maximum(drawn, low), high)], 1)
 
     def confidence(self, state: WorldState, goal: Goal) -> Tensor:
         """[B] in [0, 1]; 0 where the answer has NaN."""
@@ -156,7 +151,7 @@ def inputs_of(shape: PolicyShape, state: WorldState, goal: Goal, device: str = "
     )
 
 
-def _confidence(arrays: dict[str, np.ndarray | None], where: str, device: str) -> Confidence:
+def _confidence(arrays: dict[str, np.ndarray | None], where: str) -> Confidence:
     points = arrays["scores"]
     sizes = {name: (len(PREDICTORS),) for name in ("mean", "scale", "weight")} | {"bias": (1,)}
     sizes |= {name: np.shape(points) for name in ("scores", "probabilities")}
@@ -169,4 +164,4 @@ def _confidence(arrays: dict[str, np.ndarray | None], where: str, device: str) -
         or (np.diff(arrays["probabilities"]) < 0).any()
     ):
         raise ConfigurationError(f"{where}: its confidence is not calibrated ({', '.join(wrong) or 'points'}); train it again")
-    return Confidence(**{name: torch.as_tensor(np.array(array), device=device) for name, array in arrays.items()})
+    return Confidence(**arrays)

@@ -65,7 +65,7 @@ class PolicyConfig(Strict):
     share: float = Field(0.8, gt=0, le=1, description="of the episodes that each member learns from")
     jitter: NonNegative = Field(0.03, description="noise on what is read, share of its spread")
     regret: NonNegative = Field(
-        0.1, description="confidence: no more energy than Mode-2's plan and this share of what that gains over standing still"
+        0.2, description="confidence: no more energy than Mode-2's plan and this share of what that gains over standing still"
     )
     floor: NonNegative = Field(0.05, description="... and this much, which is too little to matter; energy")
     tolerance: Positive = Field(

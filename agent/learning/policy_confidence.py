@@ -65,7 +65,7 @@ def calibrated(
     if energies is not None:
         section["median_regret"] = round(float(np.median(test["excess"])), 4)
         section["median_gain"] = round(float(np.median(test["gain"])), 4)
-    arrays = {f"confidence.{name}": getattr(confidence, name).numpy() for name in Confidence.__dataclass_fields__}
+    arrays = {f"confidence.{name}": getattr(confidence, name) for name in Confidence.__dataclass_fields__}
     return arrays, section
 
 
@@ -112,8 +112,8 @@ def fit(predictors: Tensor, good: np.ndarray) -> Confidence:
         curve = (x * (p * (1 - p))[:, None]).T @ x + torch.diag(ridge)
         w = w - torch.linalg.solve(curve, x.T @ (p - y) + ridge * w)
     scores, probabilities = isotonic((x @ w).numpy(), good)
-    values = (mean, scale, w[:-1], w[-1:], torch.from_numpy(scores), torch.from_numpy(probabilities))
-    return Confidence(*(value.float().clone() for value in values))
+    values = (mean.numpy(), scale.numpy(), w[:-1].numpy(), w[-1:].numpy(), scores, probabilities)
+    return Confidence(*(value.astype(np.float32) for value in values))
 
 
 def isotonic(score: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -170,5 +170,5 @@ def area(score: np.ndarray, good: np.ndarray) -> float | None:
     return round(float(below.mean() / (2 * len(negative))), 4)
 
 
-def _rounded(values: Tensor) -> list[float]:
+def _rounded(values: np.ndarray) -> list[float]:
     return [round(float(value), 3) for value in values]

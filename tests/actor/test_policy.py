@@ -204,7 +204,7 @@ def test_a_policy_that_has_become_nan_does_not_act():
 
     from objective_agent.actor.policy import Confidence, predictors_of
 
-    sure = Confidence(**{name: torch.as_tensor(value) for name, value in CALIBRATED.items()})
+    sure = Confidence(**CALIBRATED)
     assert float(sure(predictors_of(mean, log_std))[0]) == 0
 
 
