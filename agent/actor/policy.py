@@ -101,6 +101,7 @@ class DistilledPolicy:
         weights.load_into(self.network, arrays, where)
         self.network.to(config.device).eval().requires_grad_(False)
         self.calibration = _confidence(known, where)
+        self._middle, self._half = self.network.actions(torch.zeros(1, device=config.device)), 0.5 * (self.network.high - self.network.low)
         self._device = config.device
         self._generator = torch.Generator()
         self._last: tuple[WorldState, Goal, Answer] | None = None
@@ -111,7 +112,7 @@ class DistilledPolicy:
             with torch.inference_mode():
                 mean, log_std = self.network(*inputs_of(self.shape, state, goal, self._device))
                 confidence = self.calibration(predictors_of(mean, log_std))
-                members = self.network.actions(mean)
+                members = torch.addcmul(self._middle, mean, self._half)
                 self._last = (state, goal, Answer(members.mean(1), members, log_std, confidence))
         return self._last[2]
 

@@ -110,7 +110,7 @@ class PolicyNetwork(nn.Module):
         hidden = functional.silu(torch.baddbmm(self.bias0, hidden, self.weight0))
         hidden = functional.silu(torch.baddbmm(self.bias1, hidden, self.weight1))
         out = torch.baddbmm(self.bias2, hidden, self.weight2).transpose(0, 1)
-        mean, log_std = out.unflatten(-1, (2, self.shape.horizon, self.shape.actions)).unbind(2)
+        mean, log_std = out.reshape(len(x), -1, 2, self.shape.horizon, self.shape.actions).unbind(2)
         return torch.tanh(mean), NARROWEST + (WIDEST - NARROWEST) * torch.sigmoid(log_std)
 
     def actions(self, mean: Tensor) -> Tensor:
@@ -123,10 +123,11 @@ class PolicyNetwork(nn.Module):
 
     def _inputs(self, state: Tensor, goal: Tensor | None, velocity: Tensor | None, position: Tensor | None) -> Tensor:
         shape = self.shape
-        batch = len(state)
         self._check(state, goal, velocity, position)
-        frames = state.view(batch, shape.frames, shape.tokens, shape.features)
-        moving = frames[:, :, : shape.dynamic].flatten(1, 2)
+        frames, moving = state, state
+        if shape.frames > 1 or shape.places:
+            frames = state.view(len(state), shape.frames, shape.tokens, shape.features)
+            moving = frames[:, :, : shape.dynamic].flatten(1, 2)
         if shape.goal_tokens:
             moving = torch.cat([moving, goal[:, : shape.goal_tokens]], 1)
         moving = (moving - self.token_mean) / self.token_scale
@@ -145,17 +146,15 @@ class PolicyNetwork(nn.Module):
 
     def _check(self, state: Tensor, goal: Tensor | None, velocity: Tensor | None, position: Tensor | None) -> None:
         shape, batch = self.shape, len(state)
-        wanted: list[tuple[str, Tensor | None, tuple[int, ...]]] = [
-            ("state", state, (batch, shape.frames * shape.tokens, shape.features))
-        ]
+        wanted = {"state": (state, (batch, shape.frames * shape.tokens, shape.features))}
         if shape.goal_tokens:
             least = max(shape.goal_tokens, 0 if goal is None else goal.shape[1])
-            wanted.append(("goal's representation", goal, (batch, least, shape.features)))
+            wanted["goal's representation"] = (goal, (batch, least, shape.features))
         if shape.velocity:
-            wanted.append(("velocity", velocity, (batch, 2)))
+            wanted["velocity"] = (velocity, (batch, 2))
         if shape.position:
-            wanted.append(("goal's position", position, (batch, 2)))
-        for name, value, size in wanted:
-            if value is None or tuple(value.shape) != size:
+            wanted["goal's position"] = (position, (batch, 2))
+        for name, (value, size) in wanted.items():
+            if value is None or value.shape != size:
                 found = "is missing" if value is None else f"has shape {tuple(value.shape)}"
                 raise InputError(f"policy: the {name} {found}; it was trained with {size}: take the model that drives")
