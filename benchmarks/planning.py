@@ -151,13 +151,16 @@ class Peers:
 
 
 class Distance:
-    """|z - goal|^2 / D, for one token."""
+    """|z - goal|^2 / D, for one token; no difference is ever kept, whose array alone would be as large as the rollout's."""
 
     needs = "representation"
 
     def energy(self, trajectory, goal):
-        apart = trajectory.representations - goal.representation[:, None, None, None]
-        return apart.square_().mean(-1)[..., 0]
+        import torch
+
+        states = trajectory.representations[..., 0, :].movedim(3, 0)  # [H, B, N, K, D]
+        apart = torch.cdist(states.flatten(2, 3), goal.representation, compute_mode="donot_use_mm_for_euclid_dist")
+        return apart.view(states.shape[:4]).movedim(0, 3).square().div_(states.shape[-1])
 
 
 def model(folder: Path, features: int) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 
 import torch
 from torch import Tensor
@@ -63,7 +63,7 @@ def evaluate(problem: Problem, actions: Tensor) -> Evaluation:
     trajectory = problem.world_model.rollout(problem.state, actions, problem.futures, problem.dt)
     energies, margins = _energies(problem, trajectory), {}
     violation = torch.zeros(actions.shape[:2], device=actions.device)
-    energy = sum(energies.values(), start=violation)
+    energy = reduce(torch.add, energies.values()) if energies else violation
     by_step = {named.name: named.guardrail.margin(trajectory) for named in problem.guardrails}
     if by_step and problem.quantile < 1 and problem.futures > 1:
         free = excused(by_step.values(), problem.quantile)[..., None]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -119,12 +118,7 @@ class Search(ABC):
         reserve = self._ending + min(self._stall, RESERVE * max(0.0, deadline - started))
         self.room = min(1.0, max(0.0, deadline - started - reserve) / first) if first else 1.0
         begun = started
-        with ExitStack() as modes:
-            if self.differentiates:
-                modes.enter_context(torch.inference_mode(False))
-                modes.enter_context(torch.no_grad())
-            else:
-                modes.enter_context(torch.inference_mode())
+        with torch.inference_mode(not self.differentiates), torch.no_grad():
             problem = as_tensors(problem, differentiable=self.differentiates)
             progress = self.begin(problem)
             incumbent, least, calm, evaluations, pool = progress.start[:, None], None, 0, 0, Pool(config.modes, config.apart)

@@ -4,8 +4,8 @@
     leave     hidden = silu(hidden + bias),  after = before + beyond   second layer, and what the third's product is added to
 
 In torch each of their parts is a pass of its own over the hidden layer, together a quarter of the rollout's time.  Here exp is
-Cephes' polynomial, and 1 / d Newton's iteration from a first guess made of d's bits; the result is torch's but for rounding.  A
-C compiler is needed (cc, gcc or clang), so that it is a setting; nothing is kept on disk.
+Cephes' polynomial; the result is torch's but for rounding.  A C compiler is needed (cc, gcc or clang), so that it is a setting;
+nothing is kept on disk.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from objective_agent import devices
 from objective_agent.types import ConfigurationError
 
 if TYPE_CHECKING:
@@ -39,14 +40,9 @@ static inline float silu(float x) {
     p = fmaf(fmaf(p, r, 1.6666665459e-1f), r, 5.0000001201e-1f);
     p = fmaf(p * r, r, r + 1.0f);
     int32_t bits = ((int32_t)n + 127) << 23;
-    float power, d, inverse;
+    float power;
     memcpy(&power, &bits, 4);
-    d = fmaf(p, power, 1.0f);
-    memcpy(&bits, &d, 4);
-    bits = 0x7EF311C7 - bits;
-    memcpy(&inverse, &bits, 4);
-    for (int i = 0; i < 3; i++) inverse *= fmaf(-d, inverse, 2.0f);
-    return x * inverse;
+    return x / fmaf(p, power, 1.0f);
 }
 
 void join(float *restrict hidden, long rows, long width, int empty, const float *restrict base, long stride,
@@ -115,7 +111,7 @@ class Kernels:
 
 @functools.cache
 def kernels() -> Kernels:
-    """Compiled once per process.  ConfigurationError without a working C compiler."""
+    """Compiled once per process, which keeps its memory from then on.  ConfigurationError without a working C compiler."""
     compilers = [name for name in (os.environ.get("CC"), "cc", "gcc", "clang") if name and shutil.which(name)]
     wrong = "none found"
     with tempfile.TemporaryDirectory() as folder:
@@ -125,6 +121,7 @@ def kernels() -> Kernels:
                 command = [compiler, *flags, "-shared", "-fPIC", "-x", "c", "-", "-o", str(library), "-lm"]
                 done = subprocess.run(command, input=SOURCE, text=True, capture_output=True, check=False)
                 if done.returncode == 0:
+                    devices.keep_memory()
                     return Kernels(ctypes.CDLL(str(library)))
                 wrong = f"{compiler}: {' '.join(done.stderr.split())[:200]}"
     raise ConfigurationError(f"kernels compiled: needs a working C compiler ({wrong}); install gcc, or set kernels to torch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from objective_agent.cli import bench
 from objective_agent.cli.main import main
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+COMPILER = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 benchmark = bench.load(FOLDER / "planning.py")
 peers = bench.load(FOLDER / "planning_peers.py")
 
 
-@pytest.mark.parametrize("runtime", ["torch", "onnx"])
+@pytest.mark.parametrize("runtime", ["torch", "onnx", pytest.param("compiled", marks=COMPILER)])
 def test_the_peers_predictor_and_cost_are_ours(tmp_path, runtime):
     benchmark.model(tmp_path / "model", 32)
     case = benchmark.problem(benchmark.runtime(runtime, tmp_path / "model", 5, 1), 32, 5, 2, seed=1)
