@@ -11,7 +11,6 @@ On one thread times are processor times (other jobs on the machine then count le
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -23,9 +22,13 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import pages
+from benchmarks.planning_problem import ACTIONS, energy, model, problem, runtime
+
 HELP = "time per decision and plan energy beside stable-worldmodel and pytorch-mppi, on the same problems"
 EXAMPLE = "objective-agent bench planning --scaling --write docs/speed.md --json planning.json"
-BEGIN, END = "<!-- table: objective-agent bench planning -->", "<!-- end of table -->"
 PEERS = {"stable-worldmodel": ("mppi", "cem"), "pytorch-mppi": ("mppi",)}
 # Without their dependencies: stable-worldmodel's would bring simulators, and torch for another device.
 PACKAGES = [
@@ -35,7 +38,11 @@ PACKAGES = [
 ]
 SIZES = ((64, 4, 2, 128, 1), (128, 6, 3, 128, 1), (256, 12, 4, 128, 1), (2048, 12, 4, 128, 1))
 MORE = ((128, 3, 3, 128, 1), (128, 12, 3, 128, 1), (128, 6, 3, 64, 1), (128, 6, 3, 256, 1), (128, 6, 3, 128, 4))
-NOISE, TEMPERATURE, ELITES, ACTIONS = 0.5, 0.02, 0.1, 2
+NOISE, TEMPERATURE, ELITES = 0.5, 0.02, 0.1
+LEAST = 16
+"""Candidates that all the optimizers can search with."""
+SHARES = (1.0, 0.75, 0.5, 0.25)
+"""Ours also searches with fewer candidates: how few are enough for a plan as good as the peer's?"""
 
 
 def add_arguments(parser) -> None:
@@ -68,7 +75,7 @@ def main(args) -> dict:
     sizes = chosen(args)
     if args.rounds < 1 or args.threads < 1:
         raise InputError("bench planning: --rounds and --threads must be at least 1")
-    page = None if args.write is None else split(args.write)
+    page = None if args.write is None else pages.Page(args.write, "planning")
     python = environment(args.environment.expanduser())
     threads = torch.get_num_threads()
     torch.set_num_threads(args.threads)
@@ -78,7 +85,7 @@ def main(args) -> dict:
     finally:
         torch.set_num_threads(threads)
     if page is not None:
-        args.write.write_text(f"{page[0]}\n\n{table(found)}\n{page[1]}")
+        page.put(table(found))
     return found
 
 
@@ -91,8 +98,10 @@ def chosen(args) -> list[tuple[int, ...]]:
         sizes = [tuple(int(part) for part in size.split(",")) for size in args.sizes.split(";")]
     except ValueError:
         sizes = [()]
-    if any(len(size) != 5 or min(size) < 1 or size[0] < 16 for size in sizes):
-        raise InputError(f"--sizes {args.sizes}: give N,H,I,D,B as whole numbers, N at least 16, several sizes apart by ';'")
+    if any(len(size) != 5 or min(size) < 1 or size[0] < LEAST for size in sizes):
+        raise InputError(
+            f"--sizes {args.sizes}: give N,H,I,D,B as whole numbers, N at least {LEAST}, several sizes apart by ';'"
+        )
     return sizes
 
 
@@ -150,82 +159,6 @@ class Peers:
         self._process.stdout.close()
 
 
-class Distance:
-    """|z - goal|^2 / D, for one token; no difference is ever kept, whose array alone would be as large as the rollout's."""
-
-    needs = "representation"
-
-    def energy(self, trajectory, goal):
-        import torch
-
-        states = trajectory.representations[..., 0, :].movedim(3, 0)  # [H, B, N, K, D]
-        apart = torch.cdist(states.flatten(2, 3), goal.representation, compute_mode="donot_use_mm_for_euclid_dist")
-        return apart.view(states.shape[:4]).movedim(0, 3).square().div_(states.shape[-1])
-
-
-def model(folder: Path, features: int) -> None:
-    """Random weights whose actions matter, in a folder as training leaves them; the peers read them too."""
-    import torch
-
-    from objective_agent.learning.checkpoint import write_weights
-    from objective_agent.perception.frame_network import FrameEncoderShape, build_encoder
-    from objective_agent.world_model.frame_network import FramePredictorShape, build_predictor
-
-    torch.manual_seed(features)
-    network = build_predictor(FramePredictorShape(features=features, hidden=2 * features))
-    with torch.no_grad():
-        network.members[0].inputs.action.weight.mul_(4.0)
-    folder.mkdir()
-    eyes, sha = build_encoder(FrameEncoderShape(features=features, size=32, width=8, hidden=32)), {}
-    for part, each in (("encoder", eyes), ("predictor", network)):
-        data = write_weights(folder / f"{part}.safetensors", each, each.shape.model_dump())
-        sha[part] = hashlib.sha256(data).hexdigest()
-    (folder / "card.yaml").write_text(json.dumps({"name": "bench", "kind": "frames", "sha256": sha}))
-
-
-def runtime(name: str, folder: Path, horizon: int, threads: int):
-    """The world model in `folder` run by torch (`frame_jepa`, alone or compiled in part) or by onnxruntime (`frame_onnx`)."""
-    from objective_agent.config import PluginSpec, RobotParameters
-    from objective_agent.learning.frames.export import export_model
-    from objective_agent.plugins import create
-
-    spec = PluginSpec(plugin="frame_jepa", model=str(folder), kernels="compiled" if name == "compiled" else "torch")
-    if name == "onnx":
-        export_model(folder, horizon, 1)
-        spec = PluginSpec(plugin="frame_onnx", model=str(folder), threads=threads)
-    return create("world_model", spec, RobotParameters(), "bench planning")
-
-
-def problem(world_model, features: int, horizon: int, batch: int, seed: int):
-    """From a random state to one that random actions lead to within the horizon."""
-    import numpy as np
-    import torch
-
-    from objective_agent.types import Goal, Problem, WeightedObjective, WorldState
-
-    random = torch.Generator().manual_seed(seed)
-    start = torch.randn(batch, 1, features, generator=random)
-    nothing = np.zeros((batch, 3), np.float32)
-    state = WorldState(0.0, start, torch.from_numpy(nothing), torch.zeros(batch, 2), world_model.model)
-    secret = torch.rand(batch, 1, horizon, ACTIONS, generator=random) * 1.6 - 0.8
-    goal = world_model.rollout(state, secret).representations[:, 0, 0, -1]
-    full = np.ones(ACTIONS, np.float32)
-    return Problem(
-        state=state,
-        goal=Goal(representation=goal),
-        world_model=world_model,
-        objectives=[WeightedObjective("distance", 1.0, Distance())],
-        guardrails=[],
-        horizon=horizon,
-        dt=1.0,
-        futures=1,
-        action_low=-full,
-        action_high=full,
-        rate_limit=1e3 * full,
-        last_action=np.zeros((batch, ACTIONS), np.float32),
-    )
-
-
 def ours(optimizer: str, candidates: int, iterations: int, seed: int):
     from objective_agent.config import PluginSpec, RobotParameters
     from objective_agent.plugins import create
@@ -236,17 +169,6 @@ def ours(optimizer: str, candidates: int, iterations: int, seed: int):
     made = create("optimizer", PluginSpec(plugin=optimizer, **settings), RobotParameters(), "bench planning")
     made.reset(seed)
     return made
-
-
-def energy(case, actions) -> float:
-    """What plans [B, H, A] are worth, the mean over the problems."""
-    import torch
-
-    from objective_agent.types import Goal
-
-    actions = torch.as_tensor(actions, dtype=torch.float32).clamp(-1, 1)
-    imagined = case.world_model.rollout(case.state, actions[:, None])
-    return float(Distance().energy(imagined, Goal(representation=case.goal.representation)).mean())
 
 
 def clocked(function, threads: int) -> tuple[float, object]:
@@ -284,7 +206,8 @@ def decisions(world_model, peers: Peers, size, rounds: int, threads: int) -> lis
     candidates, horizon, iterations, features, batch = size
     found = []
     pairs = [(peer, optimizer) for peer, optimizers in PEERS.items() for optimizer in optimizers]
-    optimizers = {name: ours(name, candidates, iterations, 0) for name in ("mppi", "cem")}
+    counts = sorted({max(LEAST, round(share * candidates)) for share in SHARES}, reverse=True)
+    optimizers = {(name, count): ours(name, count, iterations, 0) for count in counts for name in ("mppi", "cem")}
     times: dict = {key: [] for key in [*pairs, *optimizers]}
     energies: dict = {key: [] for key in times}
     memory: dict = {}
@@ -304,7 +227,7 @@ def decisions(world_model, peers: Peers, size, rounds: int, threads: int) -> lis
             "goal": case.goal.representation[:, 0].tolist(),
         }
         for key in sorted(times, key=lambda key: (order.index(key) + turn) % len(order)):
-            if isinstance(key, str):
+            if key in optimizers:
                 ms, plan = clocked(lambda key=key, case=case: optimizers[key].solve(case, math.inf), threads)
                 actions, mib = plan.actions, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             else:
@@ -315,7 +238,10 @@ def decisions(world_model, peers: Peers, size, rounds: int, threads: int) -> lis
                 energies[key].append(energy(case, actions))
             memory[key] = mib
     for peer, optimizer in pairs:
-        mine, theirs = times[optimizer], times[peer, optimizer]
+        mine, theirs = times[optimizer, candidates], times[peer, optimizer]
+        good = statistics.mean(energies[peer, optimizer])
+        enough = min((count for count in counts if statistics.mean(energies[optimizer, count]) <= good), default=None)
+        quick = times.get((optimizer, enough))
         found.append(
             {
                 "peer": peer,
@@ -329,9 +255,11 @@ def decisions(world_model, peers: Peers, size, rounds: int, threads: int) -> lis
                 "ms_ours": round(statistics.median(mine), 3),
                 "ms_peer": round(statistics.median(theirs), 3),
                 "faster": round(statistics.median(b / a for a, b in zip(mine, theirs, strict=True)), 3),
-                "energy_ours": round(statistics.mean(energies[optimizer]), 5),
-                "energy_peer": round(statistics.mean(energies[peer, optimizer]), 5),
-                "mib_ours": round(memory[optimizer]),
+                "energy_ours": round(statistics.mean(energies[optimizer, candidates]), 5),
+                "energy_peer": round(good, 5),
+                "candidates_enough": enough,
+                "faster_enough": quick and round(statistics.median(b / a for a, b in zip(quick, theirs, strict=True)), 3),
+                "mib_ours": round(memory[optimizer, candidates]),
                 "mib_peer": round(memory[peer, optimizer]),
             }
         )
@@ -364,14 +292,16 @@ def rollout(world_model, size, rounds: int, threads: int) -> dict:
 
 def table(found: dict) -> str:
     lines = [
-        "| N x H x iterations | D | B | peer | optimizer | ours, ms | peer, ms | faster | energy ours | energy peer |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| N x H x iterations | D | B | peer | optimizer | ours, ms | peer, ms | faster | energy ours | energy peer | "
+        "N enough | faster with it |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in found["records"]:
         lines.append(
             f"| {row['candidates']} x {row['horizon']} x {row['iterations']} | {row['features']} | {row['batch']} | "
             f"{row['peer']} | `{row['optimizer']}` | {row['ms_ours']:.1f} | {row['ms_peer']:.1f} | {row['faster']:.2f} x | "
-            f"{row['energy_ours']:.4f} | {row['energy_peer']:.4f} |"
+            f"{row['energy_ours']:.4f} | {row['energy_peer']:.4f} | "
+            + (f"{row['candidates_enough']} | {row['faster_enough']:.2f} x |" if row["candidates_enough"] else "- | - |")
         )
     lines += [
         "",
@@ -384,17 +314,3 @@ def table(found: dict) -> str:
             f"{100 * row['share']:.0f} % |"
         )
     return "\n".join(lines) + "\n"
-
-
-def split(page: Path) -> tuple[str, str]:
-    """A page up to its first mark and from its second; InputError without them."""
-    from objective_agent.types import InputError
-
-    try:
-        text = page.read_text()
-        begin = text.index(BEGIN) + len(BEGIN)
-        return text[:begin], text[text.index(END, begin) :]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{page}: can't be read: {error}; give a page of text with --write") from None
-    except ValueError:
-        raise InputError(f"{page}: has no line {BEGIN!r} followed by {END!r}; put them where the table shall be") from None

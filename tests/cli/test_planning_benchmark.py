@@ -63,3 +63,36 @@ def test_the_peers_side_needs_nothing_of_this_package():
     text = (FOLDER / "planning_peers.py").read_text()
     assert "objective_agent" not in text.replace("NAME", "")
     assert sys.modules["objective_agent_benchmarks_planning_peers"] is peers
+
+
+@pytest.mark.parametrize("runtime", ["onnx", pytest.param("compiled", marks=COMPILER)])
+def test_whatever_runs_the_predictor_chooses_the_same_plan(tmp_path, runtime):
+    benchmark.model(tmp_path / "model", 32)
+    worlds = [benchmark.runtime(name, tmp_path / "model", 5, 1) for name in ("torch", runtime)]
+    for seed in range(3):
+        plans = [
+            benchmark.ours("mppi", 48, 3, seed).solve(benchmark.problem(each, 32, 5, 2, seed), math.inf) for each in worlds
+        ]
+        assert torch.allclose(plans[0].actions, plans[1].actions, atol=1e-3)
+        assert torch.allclose(plans[0].energy, plans[1].energy, rtol=1e-3)
+
+
+class StandingStill:
+    """A peer that anyone can beat."""
+
+    def solve(self, task):
+        plan = torch.zeros(len(task["state"]), task["horizon"], task["actions"])
+        return {"cpu_ms": 1.0, "wall_ms": 1.0, "mib": 1.0, "actions": plan.tolist()}
+
+
+def test_the_fewest_candidates_for_a_plan_as_good_as_the_peers_are_found(tmp_path):
+    benchmark.model(tmp_path / "model", 32)
+    world_model = benchmark.runtime("torch", tmp_path / "model", 4, 1)
+    rows = benchmark.decisions(world_model, StandingStill(), (64, 4, 2, 32, 1), rounds=2, threads=1)
+    assert len(rows) == 3
+    for row in rows:
+        assert row["energy_ours"] < row["energy_peer"]
+        assert row["candidates_enough"] == 16
+        assert row["faster_enough"] > 0
+    rollouts = [benchmark.rollout(world_model, (64, 4, 2, 32, 1), 1, 1)]
+    assert "| 16 |" in benchmark.table({"records": rows, "rollouts": rollouts})
