@@ -36,9 +36,9 @@ def test_every_kind_of_clip_is_judged_or_left_out_with_a_reason(tmp_path, capsys
     for kind in ("teleport", "wall"):
         judged = found["kinds"][kind]
         assert judged["pairs"] == 5 and judged["bar"] == 0.95
-        assert judged["passed"] == (judged["one_step"]["right"] >= 5)
-        low, high = judged["one_step"]["interval"]
-        assert 0 <= low <= judged["one_step"]["share"] <= high <= 1
+        assert judged["passed"] == (judged["peak"]["right"] >= 5)
+        low, high = judged["peak"]["interval"]
+        assert 0 <= low <= judged["peak"]["share"] <= high <= 1
     table = capsys.readouterr().out
     assert "teleport" in table and "it has one layout" in table
 
