@@ -94,7 +94,7 @@ def test_training_learns_there_and_its_checkpoint_goes_on_here(rooms, tmp_path):
 
 
 def test_a_whole_training_there_leaves_a_model_for_here(rooms, tmp_path):
-    made = trained(rooms, tmp_path / "model", "cuda", steps=30, shares={"represent": 1, "scene": 1, "reach": 1})
+    made = trained(rooms, tmp_path / "model", "cuda", steps=300, shares={"represent": 4, "scene": 1, "reach": 1})
     card = made.run({"command": "a test"})
     assert card["device"].startswith("cuda") and torch.cuda.get_device_name() in card["device"]
     assert math.isfinite(card["metrics"]["latent"]) and card["reachability"]["gate"]["pairs"] > 0
