@@ -8,7 +8,7 @@
 f(a)[q] is what it costs from a to landmark q, so by the triangle inequality d is the best bound that landmarks give (ALT,
 Goldberg and Harrelson 2005), exact where b lies on the way to one.  d is a quasimetric whatever the weights.  A network that
 has to tell in a few layers how far two places of an unseen maze are apart learns straight lines; here it learns only what
-stands between neighbours, and the ways follow by computing, as in value iteration networks (Tamar et al. 2016, arXiv 1602.02867).
+stands between neighbours; the ways follow by computing, as in value iteration networks (Tamar et al. 2016, arXiv 1602.02867).
 
 The price: ways are sought among the places of the map, so what is thinner than a place is seen only where it lies between two.
 """
@@ -20,14 +20,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from objective_agent.cost.frame_quasimetric import SCALE, FrameQuasimetric, FrameQuasimetricShape
+from objective_agent.cost.frame_quasimetric import SCALE, FrameQuasimetric, FrameQuasimetricShape, _silu, convolution
 from objective_agent.types import Array, array_namespace
 
 FAR = 1e3
 """Steps of a hop that leaves the map."""
 
-MOST = 3.7
-"""Largest logarithm of a hop's cost: 40 steps."""
+MOST = 4.0
+"""Largest logarithm of a hop's cost: 55 steps."""
 
 AROUND = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1)]
 
@@ -57,8 +57,15 @@ class GraphQuasimetric(FrameQuasimetric):
         x, w = self.features(places), self.weights
         x = x.reshape(len(x), self.shape.places, -1)
         xp = array_namespace(x)
-        cost = xp.exp(xp.clip(x @ w["edges.weight"] + w["edges.bias"], -MOST, MOST))
+        cost = xp.exp(MOST * xp.tanh((x @ w["edges.weight"] + w["edges.bias"]) / MOST))
         return cost, self.ways(cost)
+
+    def features(self, places: Array | None) -> Array:
+        """As the base's, but smooth: rectifiers were seen to die of the costs' steep gradients, and the map with them."""
+        x = self._map(places)
+        for name in ("conv1", "conv2"):
+            x = _silu(convolution(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]))
+        return x
 
     def ways(self, cost: Array) -> Array:
         """D [B, P, P]: the cheapest ways from each place to each, from costs per hop [B, P, 9]."""

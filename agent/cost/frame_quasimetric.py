@@ -113,14 +113,18 @@ class FrameQuasimetric:
 
     def features(self, places: Array | None) -> Array:
         """[B, side, side, channels]: what is told of each place of maps [B, P, D] by those around it."""
+        x = self._map(places)
+        for name in ("conv1", "conv2"):
+            x = _relu(convolution(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]))
+        return x
+
+    def _map(self, places: Array | None) -> Array:
+        """Maps [B, P, D], normalised, as [B, side, side, D]."""
         shape, w = self.shape, self.weights
         if places is None or tuple(places.shape[1:]) != (shape.places, shape.features):
             found = None if places is None else tuple(places.shape)
             raise InputError(f"reachability: map {found}; need [B, {shape.places}, {shape.features}], as the encoder gives it")
-        x = ((places - w["map.mean"]) / w["map.scale"]).reshape(-1, shape.side, shape.side, shape.features)
-        for name in ("conv1", "conv2"):
-            x = _relu(convolution(x, w[f"{name}.weight"], w[f"{name}.bias"]))
-        return x
+        return ((places - w["map.mean"]) / w["map.scale"]).reshape(-1, shape.side, shape.side, shape.features)
 
     def modulation(self, x: Array, pooled: Array) -> tuple[Array, ...]:
         """The context of what `look` gave: gains and shifts of both layers, and what a glimpse can read of each place.
