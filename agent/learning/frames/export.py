@@ -150,7 +150,7 @@ def to_onnx(network: nn.Module, inputs: dict[str, Tensor], axes: dict[str, dict[
 def compare(
     network: nn.Module, graph: bytes, inputs: Callable[[int, int], dict[str, Tensor]], where: str
 ) -> tuple[float, dict[str, float]]:
-    """(largest difference as a share of the largest value, milliseconds of one thread for 1 problem: torch and onnxruntime).
+    """(largest difference as a share of the largest value, milliseconds of one processor for 1 problem: torch and onnxruntime).
 
     ExportError when it exceeds the tolerance for any of `SIZES`.
     """
@@ -173,21 +173,22 @@ def compare(
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            times = {"torch": _time(lambda: network(*given.values())), "onnxruntime": _time(lambda: session.run(None, known))}
+            times = _times({"torch": lambda: network(*given.values()), "onnxruntime": lambda: session.run(None, known)})
     finally:
         torch.set_num_threads(threads)
     return worst, times
 
 
-def _time(run: Callable[[], Any], repeats: int = 9) -> float:
-    """Median milliseconds."""
-    run()
-    found = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        run()
-        found.append(time.perf_counter() - begun)
-    return round(1000 * float(np.median(found)), 2)
+def _times(runs: dict[str, Callable[[], Any]], repeats: int = 15) -> dict[str, float]:
+    """Median milliseconds of processor time of each, in turns: on a busy machine the two are comparable all the same."""
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(repeats + 1):
+        for name, run in runs.items():
+            begun = time.process_time()
+            run()
+            if turn:  # the first is the warm-up
+                found[name].append(time.process_time() - begun)
+    return {name: round(1000 * float(np.median(spent)), 2) for name, spent in found.items()}
 
 
 def _pictures(size: int) -> Callable[[int, int], dict[str, Tensor]]:
