@@ -128,7 +128,7 @@ class CostParameters(Strict):
         return self
 
 
-HABITS = ("mode", "policy", "confidence", "proposals", "follow", "agreement")
+HABITS = ("mode", "policy", "confidence", "gain", "proposals", "follow", "agreement")
 """The actor's parameters that say nothing where `mode` is "plan"."""
 
 
@@ -153,10 +153,13 @@ class ActorParameters(Strict):
     policy: PluginSpec = Field(
         default_factory=lambda: PluginSpec(plugin="distilled"), description="Mode-1: what acts without search"
     )
-    confidence: float = Field(0.9, ge=0, le=1, description="adaptive: the policy acts alone from this confidence on")
+    confidence: float = Field(0.6, ge=0, le=1, description="adaptive: the policy acts alone from this confidence on")
+    gain: float = Field(
+        0.15, ge=0, lt=1, description="... where its plan saves more than this share of what standing still costs"
+    )
     proposals: int = Field(4, ge=1, le=256, description="plans of the policy that a search begins with")
     follow: NonNegative = Field(
-        0.2,
+        0.6,
         le=2,
         description="adaptive, policy: a checked plan is followed for so long before it is imagined anew, s; 0: never",
     )

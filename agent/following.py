@@ -32,6 +32,7 @@ class Begun:
     effect: float
     state: WorldState
     task: Task
+    subgoal: np.ndarray | None = None
 
     def predicted(self, stamp: float) -> np.ndarray:
         """The pose [3] that was imagined for `stamp`, mean of the futures, linear between the steps."""

@@ -123,7 +123,7 @@ class Planner:
     def _make_habits(self, actor: ActorParameters) -> Habits:
         if self._policy is None or self._policy[0] != actor.policy:
             self._policy = actor.policy, plugins.create("policy", actor.policy, self.robot, "actor.policy")
-        return Habits(self.optimizer, self._policy[1], actor.mode, actor.confidence, actor.proposals)
+        return Habits(self.optimizer, self._policy[1], actor.mode, actor.confidence, actor.proposals, actor.gain)
 
     def decide(
         self,
@@ -151,16 +151,16 @@ class Planner:
         self.prepare(configuration)
         actor = configuration.actor
         effect = now + latency + state.delay(self.robot.actuator_delay)
-        position, final = self._subgoal(configuration, route, np.asarray(state.pose[0], np.float64))
-        plan = None
+        plan, position = None, None
         if self.habits is not None and actor.mode != "propose" and self._last is not None:
-            plan = follow(self._last, configuration, state, effect, self.guardrails)
+            plan, position = follow(self._last, configuration, state, effect, self.guardrails), self._last.subgoal
         if plan is None:
+            position, final = self._subgoal(configuration, route, np.asarray(state.pose[0], np.float64))
             with torch.inference_mode():
                 predicted = self.world_model.advance(state.to_torch(actor.device), effect)
                 problem = self._problem(configuration, predicted, position, final, effect)
                 plan = self._solve(problem, configuration, started + budget)
-            self._last = Begun(plan, effect, state, task)
+            self._last = Begun(plan, effect, state, task, position)
         if self.habits is not None:
             plan = replace(plan, seconds=time.perf_counter() - started)
         seconds = time.perf_counter() - started

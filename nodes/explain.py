@@ -17,7 +17,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from objective_agent.planner import Decision
 from objective_agent.types import Plan
 from objective_agent_nodes import convert_state, diagnostics
-from objective_agent_nodes.convert import quaternion, seconds
+from objective_agent_nodes.convert import nanoseconds, quaternion, seconds
 from objective_agent_nodes.diagnostics import OK, WARN, Health
 from objective_agent_nodes.snapshot import labelled
 
@@ -46,6 +46,9 @@ class Explainer:
 
     def publish(self, decision: Decision, stamp, rate: float, misses: int, surprise: float) -> None:
         values = {"decision_hz": rate, "deadline_misses": misses, "surprise": surprise, "reason": decision.reason}
+        values["observation"] = nanoseconds(stamp)
+        if decision.subgoal is not None:
+            values |= {"subgoal_x": float(decision.subgoal[0]), "subgoal_y": float(decision.subgoal[1])}
         if decision.configuration is not None:
             values["configuration"] = decision.configuration.number
         plan = decision.plan
@@ -81,6 +84,7 @@ def summary(plan: Plan, seconds_taken: float) -> dict[str, object]:
         "evaluations": plan.evaluations,
         "planning_ms": 1000 * seconds_taken,
         "stop_reason": plan.stop_reason,
+        **({} if plan.confidence is None else {"confidence": _number(plan.confidence)}),
         "futures": int(np.asarray(plan.poses).shape[1]),
         **({"worst_margin": min(margins.values())} if margins else {}),
         **{f"margin {name}": value for name, value in margins.items()},

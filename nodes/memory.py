@@ -31,6 +31,7 @@ from objective_agent_nodes.matching import StampMatcher
 from objective_agent_nodes.measured_delay import MeasuredDelay
 from objective_agent_nodes.model_swap import ModelFollower
 from objective_agent_nodes.parameters import with_model
+from objective_agent_nodes.plan_log import PlanKeeper
 from objective_agent_nodes.process import run
 from objective_agent_nodes.snapshot import parse, read
 
@@ -47,6 +48,7 @@ class Memory(ModuleNode):
         self._sensing = PerceptionParameters()
         self._make(self.parameters)
         self._versions, self._delay = ModelFollower(self, self._load, self._switch), MeasuredDelay(self)
+        self._plans = PlanKeeper(self, self.parameters.plans)
         self._state = self.speak(Image, "state")
         self._odometry = self.speak(OdometryMessage, "state/odom")
         self._points = self.speak(PointCloud2, "state/points")
@@ -181,13 +183,11 @@ class Memory(ModuleNode):
 
     def health(self) -> Health:
         problem = self._foreign or self._fresh.problem(self.now(), time.monotonic()) or self.synchronizer.reason
-        values = {
-            "states": self._count,
-            "update_ms": self._update_ms,
-            "route_ms_worst": self._route_ms,
+        values = {"states": self._count, "update_ms": self._update_ms, "route_ms_worst": self._route_ms}
+        values |= {
             "route_points": 0 if self.router.route is None else len(self.router.route),
             "unmatched": self._matcher.incomplete,
-            **(self._versions.values | self._delay.values),
+            **(self._versions.values | self._delay.values | self._plans.values),
         }
         return Health(ERROR, problem, values) if problem else Health(values=values)
 

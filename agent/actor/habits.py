@@ -6,9 +6,9 @@
     policy     the policy alone
 
 Whatever the setting but `plan`, the policy answers when there is too little time left for an iteration of the search: fallback.
-Where the problem has guardrails the policy's plans are imagined and checked as any candidate is, once: the best of its mean,
-its members and what is left of the last plan is done only if it keeps them and gains something over standing still; else the
-search takes over, or, where there is no time or no search, the robot brakes.
+Where the problem has guardrails the policy's plans are imagined and checked as any candidate is, once: the better of its mean
+and what is left of the last plan (its best member, where there is none) is done only if it keeps them and gains
+enough over standing still; else the search takes over, or, where there is no time or no search, the robot brakes.
 `Plan.mode` says who acted: "optimizer", "policy", "fallback" or "braking"; `Plan.confidence` what the policy thought of it.
 """
 
@@ -39,10 +39,14 @@ MEMORY = 0.95
 class Habits:
     """`solve(problem, deadline, surprised)` -> Plan, as an optimizer's, by whoever is to act.  One thread owns it."""
 
-    def __init__(self, optimizer: Optimizer, policy: DistilledPolicy, mode: Mode, confidence: float = 0.9, proposals: int = 8):
-        """`confidence`: the least with which the policy acts alone; `proposals`: how many the search gets."""
+    def __init__(self, optimizer: Optimizer, policy: DistilledPolicy, mode: Mode, confidence: float = 0.9, proposals: int = 8,
+                 gain: float = 0.0):  # fmt: skip
+        """`confidence`: the least with which the policy acts alone; `proposals`: how many the search gets.
+
+        `gain`: a habit that saves no more than this share of what standing still costs leads nowhere: time to think.
+        """
         self.optimizer, self.policy = optimizer, policy
-        self.mode, self.threshold, self.proposals = mode, confidence, proposals
+        self.mode, self.threshold, self.proposals, self.gain = mode, confidence, proposals, gain
         self._iteration = 0.0
 
     def reset(self, seed: int | None = None) -> None:
@@ -59,7 +63,7 @@ class Habits:
         plan = None
         if late or sure or self.mode == "policy":
             plan = self._habit(problem, "fallback" if late and not sure and self.mode != "policy" else "policy")
-            if not _gains(plan) and not late and self.mode != "policy":
+            if not self._gains(plan) and not late and self.mode != "policy":
                 plan = None
         if plan is None:
             proposals = fitted(self.policy.propose(problem.state, problem.goal, self.proposals), problem.horizon)
@@ -79,13 +83,20 @@ class Habits:
                 return self._unchecked(problem, mean[:, 0], mode)
             problem = as_tensors(problem)
             if problem.warm_start is not None:
-                others = torch.cat([others, problem.warm_start[:, None]], 1)
-            actions = with_known(limited(problem, mean), limited(problem, others))
+                others = problem.warm_start[:, None]
+            actions = limited(problem, torch.cat([mean, others], 1))
+            actions = with_known(actions[:, :1], actions[:, 1:])
             evaluation = evaluate(problem, actions)
             index = evaluation.score()[:, INCUMBENT:].argmin(1) + INCUMBENT
             count = actions.shape[0] * actions.shape[1]
             plan = make_plan(problem, actions, evaluation, index, Pool(0, 1.0), 1, count, HABIT)
             return plan if plan.mode == "braking" else replace(plan, mode=mode)
+
+    def _gains(self, plan: Plan) -> bool:
+        """Whether it is worth more than standing still, as far as was imagined."""
+        if plan.mode == "braking" or plan.candidate_energy is None:
+            return plan.mode != "braking"
+        return bool((plan.energy < (1 - self.gain) * plan.candidate_energy[:, BRAKING]).all())
 
     def _unchecked(self, problem: Problem, actions: torch.Tensor, mode: str) -> Plan:
         """Nothing can be hit, so nothing is imagined: the energy is unknown."""
@@ -110,13 +121,6 @@ class Habits:
             stamp=problem.state.stamp,
             start=problem.state.stamp,
         )
-
-
-def _gains(plan: Plan) -> bool:
-    """Whether it is worth more than standing still, as far as was imagined."""
-    if plan.mode == "braking" or plan.candidate_energy is None:
-        return plan.mode != "braking"
-    return bool((plan.energy < plan.candidate_energy[:, BRAKING]).all())
 
 
 def fitted(actions: torch.Tensor, horizon: int) -> torch.Tensor:

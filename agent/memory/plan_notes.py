@@ -2,7 +2,7 @@
 
 Memory hears of a decision when it is made and of what the robot was then told when the command has left the gate; a row is
 whole, and handed on, when the next decision comes (or the episode ends).  So what was being written when everything stopped is
-one row.
+one row.  Only what was searched for is logged: habits must not learn from themselves.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import numpy as np
 
 from objective_agent.memory.plans import PlanRow
 from objective_agent.types import Command, WorldState
+
+SEARCHED = ("optimizer", "braking")
+"""Modes of `types.Plan` in which Mode-2 made the plan."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class PlanNotes:
 
     def decided(self, state: WorldState, decided: Decided) -> None:
         self.flush()
+        if decided.mode not in SEARCHED:
+            return
         self._waiting = PlanRow(
             run=self._run,
             episode=self._episode,

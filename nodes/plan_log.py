@@ -1,0 +1,121 @@
+"""Memory's log of plans: what Mode-1 is distilled from (`objective_agent.memory.plans`), written while the robot drives.
+
+    state, state/odom, actor/trajectory, actor/status, cmd_vel, configuration  ->  the file of the parameter `plans`
+
+A row is what the actor knew, what it found, and what the gate then let pass.  Whatever goes wrong with the file is said, and
+costs rows, never a decision: a thread of its own writes.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from contextlib import suppress
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from std_msgs.msg import String
+from trajectory_msgs.msg import MultiDOFJointTrajectory
+
+from objective_agent.memory.plan_notes import Decided, PlanNotes
+from objective_agent.memory.plans import PlanLog, PlanRow
+from objective_agent.types import ObjectiveAgentError, WorldState
+from objective_agent_nodes import convert, diagnostics, qos
+from objective_agent_nodes.matching import StampMatcher
+from objective_agent_nodes.snapshot import SentCommands, StateReader, read
+
+WAITING = 1000
+"""Rows that may wait for the disk; more are lost."""
+
+
+class PlanKeeper:
+    """Made in the memory node's `setup`; with an empty `path` it does nothing."""
+
+    def __init__(self, node, path: str):
+        self._path, self._node = path, node
+        self.logged = self.lost = 0
+        if not path:
+            return
+        self._notes = PlanNotes(self._keep, f"{node.get_namespace()} {time.time_ns()}")
+        self._matcher = StampMatcher(("state", "plan", "status"))
+        self._task, self._episode, self._dt, self._newest = None, 0, 0.2, 0.0
+        self._queue: queue.Queue[tuple[str, float, PlanRow] | None] = queue.Queue(WAITING)
+        self._thread = threading.Thread(target=self._write, name="plans", daemon=True)
+        self._thread.start()
+        node.keep(lambda keeper: keeper.close(), self)
+        StateReader(node, self._on_state, SentCommands(), points=False)
+        node.listen(MultiDOFJointTrajectory, "actor/trajectory", self._on_plan)
+        node.listen(DiagnosticStatus, "actor/status", self._on_status)
+        stamped = convert.command_type(node.common.enable_stamped_cmd_vel)
+        node.listen(stamped, "cmd_vel", lambda m: self._notes.sent(convert.command_from(m, node.now())), qos.HISTORY)
+        node.listen(String, "configuration", self._on_configuration, qos.LATCHED, always=True)
+
+    @property
+    def values(self) -> dict[str, object]:
+        return {"plans_logged": self.logged, "plans_lost": self.lost} if self._path else {}
+
+    def close(self) -> None:
+        """Writes what is whole; can be called twice."""
+        if self._thread.is_alive():
+            self._notes.flush()
+            self._queue.put(None)
+            self._thread.join(5.0)
+
+    def _begin(self) -> None:
+        self._notes.flush()
+        self._episode += 1
+        self._notes.begin(self._episode)
+        self._matcher.clear()
+
+    def _on_configuration(self, message: String) -> None:
+        configuration = read(message)
+        self._dt = configuration.actor.dt
+        if configuration.task != self._task:
+            self._task = configuration.task
+            self._begin()
+
+    def _on_state(self, state: WorldState, exact) -> None:
+        if state.stamp < self._newest:  # time went back: what follows is another episode
+            self._begin()
+        self._newest = state.stamp
+        self._add("state", convert.nanoseconds(exact), state)
+
+    def _on_plan(self, message: MultiDOFJointTrajectory) -> None:
+        actions = [(point.velocities[0].linear.x, point.velocities[0].angular.z) for point in message.points]
+        self._add("plan", convert.nanoseconds(message.header.stamp), np.array(actions, np.float32))
+
+    def _on_status(self, message: DiagnosticStatus) -> None:
+        values = diagnostics.values(message)
+        with suppress(KeyError, ValueError):  # a decision without a plan, or without a place to go to
+            position = np.array([float(values["subgoal_x"]), float(values["subgoal_y"])], np.float32)
+            found = (float(values["energy"]), values["feasible"] == "true", values["mode"], position)
+            self._add("status", int(values["observation"]), found)
+
+    def _add(self, part: str, stamp: int, item) -> None:
+        parts = self._matcher.add(part, stamp, item)
+        if parts is not None:
+            self._notes.decided(parts["state"], Decided(parts["plan"], *parts["status"]))
+            self._model = parts["state"].model
+
+    def _keep(self, row: PlanRow) -> None:
+        try:
+            self._queue.put_nowait((self._model, self._dt, row))
+        except queue.Full:
+            self.lost += 1
+
+    def _write(self) -> None:
+        """In its own thread, which owns the file."""
+        log: PlanLog | None = None
+        while (job := self._queue.get()) is not None:
+            model, dt, row = job
+            try:
+                if log is None or log.encoder != model:
+                    log = PlanLog(self._path, model, {"dt": dt})
+                log.append(row)
+                self.logged += 1
+            except ObjectiveAgentError as error:
+                self.lost += 1
+                self._node.refuse(str(error))
+        if log is not None:
+            log.close()
