@@ -6,7 +6,6 @@ with each of them.  Several tokens go through the same weights, each with its pl
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -129,37 +128,34 @@ class Residual(Member):
         known = self._known(ready[0], history, horizon)
         before = history[:, -1, 0]
         if batch > 1:  # else one row, for all
-            known = [value.repeat_interleave(count, 0) for value in known]
-            before = before.repeat_interleave(count, 0)
-        states = actions.new_empty(horizon, batch * count, size)
-        follow = self._follow if self.kernels is None else partial(self.kernels.follow, self)
-        if actions.device.type != "cpu":
-            follow(ready, known, before, given.unbind(0), states.unbind(0))
-        else:
-            rows = batch * count
-            parts = max(1, round(rows / (TILE * torch.get_num_threads())))
-            for part in range(parts):
-                these = slice(part * rows // parts, (part + 1) * rows // parts)
-                own = ([value[these] for value in known], before[these]) if batch > 1 else (known, before)
-                follow(ready, *own, given[:, these].unbind(0), states[:, these].unbind(0))
+            known, before = known.repeat_interleave(count, 1), before.repeat_interleave(count, 0)
+        rows = batch * count
+        states = actions.new_empty(horizon, rows, size)
+        parts = max(1, round(rows / (TILE * torch.get_num_threads()))) if actions.device.type == "cpu" else 1
+        if self.kernels is not None:
+            self.kernels.follow(self, ready, known, before, given, states, -(-rows // parts))
+            parts = 0
+        for part in range(parts):
+            these = slice(part * rows // parts, (part + 1) * rows // parts)
+            own = (known[:, these], before[these]) if batch > 1 else (known, before)
+            self._follow(ready, *own, given[:, these], states[:, these])
         return states.view(horizon, batch, count, 1, size).permute(1, 2, 0, 3, 4)
 
-    def _known(self, blocks: tuple[Tensor, ...], history: Tensor, horizon: int) -> list[Tensor]:
-        """What the first layer adds for the frames that are known, [B, hidden] for each of the first W steps."""
-        found = []
-        for step in range(min(len(blocks), horizon)):
-            hidden = self.inputs.state.bias
-            for frame, block in zip(history[:, step:, 0].unbind(1), blocks, strict=False):
-                hidden = torch.addmm(hidden, frame, block)
-            found.append(hidden)
-        return found
+    def _known(self, state: Tensor, history: Tensor, horizon: int) -> Tensor:
+        """What the first layer adds for the frames that are known, [steps, B, hidden], at most W steps."""
+        reads, found = history.shape[1], []
+        for step in range(min(reads, horizon)):
+            seen = history[:, step:, 0].flatten(1)
+            found.append(torch.addmm(self.inputs.state.bias, seen, state[: seen.shape[1]]))
+        return torch.stack(found)
 
-    def _follow(self, ready: tuple, known: list[Tensor], before: Tensor, given: tuple, after: tuple) -> None:
-        """Fills `after`, the states [n, D] of every step, for the actions `given` [n, W A] to it; `before` [n or 1, D]."""
-        blocks, acting, inner, out = ready
+    def _follow(self, ready: tuple, known: Tensor, before: Tensor, given: Tensor, states: Tensor) -> None:
+        """Fills `states` [H, n, D] for the actions `given` [H, n, W A] to each step; `before` [n or 1, D]."""
+        state, acting, inner, out = ready
+        blocks, after = state.split(len(self.out.weight)), states.unbind(0)
         bias, within, beyond, norm = self.inputs.state.bias, self.inner.bias, self.out.bias, self.norm
-        hidden = after[0].new_empty(len(after[0]), len(inner))
-        for step, action in enumerate(given):
+        hidden = states.new_empty(states.shape[1], len(inner))
+        for step, action in enumerate(given.unbind(0)):
             torch.addmm(known[step] if step < len(known) else bias, action, acting, out=hidden)
             for frame, block in zip(after[max(0, step - len(blocks)) : step], blocks[-step:] if step else (), strict=True):
                 hidden.addmm_(frame, block)
@@ -168,8 +164,8 @@ class Residual(Member):
             following = after[step].copy_(before).add_(beyond) if not step else torch.add(before, beyond, out=after[step])
             before = following.addmm_(functional.silu(hidden, inplace=True), out)
 
-    def _ready(self) -> tuple[tuple[Tensor, ...], Tensor, Tensor, Tensor]:
-        """(a block [D, hidden] per frame that is looked at, oldest first; acting; inner; out), as products like them best.
+    def _ready(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(state [W D, hidden], oldest frame first; acting; inner; out), as products like them best.
 
         Weights are kept as [out, in]; laid out as [in, out] they are multiplied with up to a fifth faster, so that they are
         copied once, and again when they have changed.
@@ -180,8 +176,7 @@ class Residual(Member):
         version = [None if value.is_inference() else (value.data_ptr(), value._version) for value in weights]
         if self._copied is None or None in version or self._copied[0] != version:
             weights = [value.detach() for value in weights]  # kept, so that no others can take their place in memory
-            state, acting, inner, out = (value.T.contiguous() for value in weights)
-            self._copied = version, weights, (state.split(len(self.out.weight)), acting, inner, out)
+            self._copied = version, weights, tuple(value.T.contiguous() for value in weights)
         return self._copied[2]
 
 

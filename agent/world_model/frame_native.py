@@ -1,11 +1,9 @@
-"""What lies between the matrix products of a residual MLP's rollout, as C, compiled for this machine when first asked for.
+"""A residual MLP's rollout in one call, as C that is compiled for this machine when it is first asked for.
 
-    join      hidden = silu(norm(hidden + base + actions acting))      first layer: actions, bias, layer norm and SiLU
-    leave     hidden = silu(hidden + bias),  after = before + beyond   second layer, and what the third's product is added to
-
-In torch each of their parts is a pass of its own over the hidden layer, together a quarter of the rollout's time.  Here exp is
-Cephes' polynomial; the result is torch's but for rounding.  A C compiler is needed (cc, gcc or clang), so that it is a setting;
-nothing is kept on disk.
+The matrix products are torch's own (its BLAS).  What lies between them, in torch a pass of its own over the hidden layer each
+and together a quarter of the time, is done in two: `join` behind the first product, `leave` behind the second.  exp is Cephes'
+polynomial; the result is torch's but for rounding.  A C compiler is needed (cc, gcc or clang), so that it is a setting; nothing
+is kept on disk.
 """
 
 from __future__ import annotations
@@ -45,9 +43,10 @@ static inline float silu(float x) {
     return x / fmaf(p, power, 1.0f);
 }
 
-void join(float *restrict hidden, long rows, long width, int empty, const float *restrict base, long stride,
-          const float *restrict actions, const float *restrict acting, long size,
-          const float *restrict gain, const float *restrict shift, float eps) {
+// hidden = silu(norm(hidden + base + actions acting)): the first layer's actions, bias, layer norm and SiLU
+static void join(float *restrict hidden, long rows, long width, int empty, const float *restrict base, long stride,
+                 const float *restrict actions, const float *restrict acting, long size,
+                 const float *restrict gain, const float *restrict shift, float eps) {
     for (long i = 0; i < rows; i++, hidden += width, base += stride, actions += size) {
         float sum = 0.0f, square = 0.0f;
         if (empty) memset(hidden, 0, width * sizeof(float));
@@ -62,51 +61,103 @@ void join(float *restrict hidden, long rows, long width, int empty, const float 
     }
 }
 
-void leave(float *restrict hidden, long rows, long width, const float *restrict bias,
-           float *restrict after, const float *restrict before, long stride, const float *restrict beyond, long size) {
+// hidden = silu(hidden + bias), the second layer's; after = before + beyond, to which the third one's product is added
+static void leave(float *restrict hidden, long rows, long width, const float *restrict bias,
+                  float *restrict after, const float *restrict before, long stride, const float *restrict beyond, long size) {
     for (long i = 0; i < rows; i++, hidden += width, after += size, before += stride) {
         for (long j = 0; j < width; j++) hidden[j] = silu(hidden[j] + bias[j]);
         for (long j = 0; j < size; j++) after[j] = before[j] + beyond[j];
+    }
+}
+
+typedef void gemm_t(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
+                    const int *, const float *, const int *, const float *, float *, const int *);
+
+// c = a b + kept c, for row-major a [rows, inner], b [inner, width]: BLAS counts by columns, so that it is told b a
+static void product(gemm_t *gemm, const float *a, const float *b, float *c, int rows, int inner, int width, float kept) {
+    const float one = 1.0f;
+    gemm("N", "N", &width, &rows, &inner, &one, b, &width, a, &inner, &kept, c, &width);
+}
+
+struct work {
+    gemm_t *gemm;
+    long steps, rows, tile, width, size, acts, reads, known_rows;
+    const float *known, *before, *given, *state, *acting, *inner, *out, *bias, *gain, *shift, *within, *beyond;
+    float *hidden, *second, *after, eps;
+};
+
+void follow(const struct work *w) {
+    const long width = w->width, size = w->size, shared = w->known_rows == 1;
+    for (long first = 0; first < w->rows; first += w->tile) {
+        const long rows = w->rows - first < w->tile ? w->rows - first : w->tile;
+        for (long step = 0; step < w->steps; step++) {
+            const long frames = step < w->reads ? step : w->reads, known = step < w->reads;
+            float *after = w->after + (step * w->rows + first) * size;
+            for (long k = 0; k < frames; k++)
+                product(w->gemm, after - (frames - k) * w->rows * size, w->state + (w->reads - frames + k) * size * width,
+                        w->hidden, rows, size, width, k > 0);
+            join(w->hidden, rows, width, !frames,
+                 known ? w->known + (step * w->known_rows + (shared ? 0 : first)) * width : w->bias,
+                 known && !shared ? width : 0, w->given + (step * w->rows + first) * w->acts, w->acting, w->acts,
+                 w->gain, w->shift, w->eps);
+            product(w->gemm, w->hidden, w->inner, w->second, rows, width, width, 0.0f);
+            leave(w->second, rows, width, w->within, after,
+                  step ? after - w->rows * size : w->before + (shared ? 0 : first * size), step || !shared ? size : 0,
+                  w->beyond, size);
+            product(w->gemm, w->second, w->out, after, rows, width, size, 1.0f);
+        }
     }
 }
 """
 # Sums in any order, as torch's; not -ffast-math, which would change how the whole process treats the smallest numbers.
 FLAGS = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 WIDE = ["-mprefer-vector-width=512"]
-POINTER, COUNT = ctypes.c_void_p, ctypes.c_long
-JOIN = [POINTER, COUNT, COUNT, ctypes.c_int, POINTER, COUNT, POINTER, POINTER, COUNT, POINTER, POINTER, ctypes.c_float]
-LEAVE = [POINTER, COUNT, COUNT, POINTER, POINTER, POINTER, COUNT, POINTER, COUNT]
+COUNTS = ("steps", "rows", "tile", "width", "size", "acts", "reads", "known_rows")
+READ = (*("known", "before", "given", "state", "acting", "inner", "out", "bias"), *("gain", "shift", "within", "beyond"))
+WRITTEN = ("hidden", "second", "after")
+
+
+class Work(ctypes.Structure):
+    """`struct work` of the source."""
+
+    _fields_ = [
+        ("gemm", ctypes.c_void_p),
+        *((name, ctypes.c_long) for name in COUNTS),
+        *((name, ctypes.c_void_p) for name in (*READ, *WRITTEN)),
+        ("eps", ctypes.c_float),
+    ]
 
 
 class Kernels:
-    """`follow` fills the states of every step, as `Residual` does in torch; float32 on the CPU, dense."""
+    """`follow` fills the states `after` [H, n, D] as `Residual` does in torch, in one call; float32 on the CPU, dense."""
 
-    def __init__(self, library: ctypes.CDLL):
-        self._join, self._leave = library.join, library.leave
-        for function, arguments in ((self._join, JOIN), (self._leave, LEAVE)):
-            function.argtypes, function.restype = arguments, None
+    def __init__(self, library: ctypes.CDLL, gemm: int):
+        self._follow, self._gemm = library.follow, gemm
+        self._follow.argtypes, self._follow.restype = [ctypes.POINTER(Work)], None
 
-    def follow(self, member: Residual, ready: tuple, known: list[Tensor], before: Tensor, given: tuple, after: tuple) -> None:
-        blocks, acting, inner, out = ready
-        (rows, size), width, past = after[0].shape, len(inner), len(blocks)
-        first, second = after[0].new_empty(rows, width), after[0].new_empty(rows, width)
-        bias, within, beyond, norm = member.inputs.state.bias, member.inner.bias, member.out.bias, member.norm
-        layer = (acting.data_ptr(), len(acting), norm.weight.data_ptr(), norm.bias.data_ptr(), norm.eps)
-        before = before.contiguous()
-        for step, (action, following) in enumerate(zip(given, after, strict=True)):
-            frames = after[max(0, step - past) : step]
-            for frame, block in zip(frames, blocks[-step:] if step else (), strict=True):
-                torch.mm(frame, block, out=first) if frame is frames[0] else first.addmm_(frame, block)
-            base = known[step] if step < len(known) else bias
-            stride = width if base.numel() > width else 0
-            self._join(first.data_ptr(), rows, width, not frames, base.data_ptr(), stride, action.data_ptr(), *layer)
-            torch.mm(first, inner, out=second)
-            stride = size if len(before) > 1 else 0
-            self._leave(
-                *(second.data_ptr(), rows, width, within.data_ptr(), following.data_ptr()),
-                *(before.data_ptr(), stride, beyond.data_ptr(), size),
-            )
-            before = following.addmm_(second, out)
+    def follow(self, member: Residual, ready: tuple, known: Tensor, before: Tensor, given: Tensor, after: Tensor, tile: int):
+        state, acting, inner, out = ready
+        steps, rows, size = after.shape
+        counts = (steps, rows, tile, len(inner), size, len(acting), len(state) // size, known.shape[1])
+        norm, bias = member.norm, member.inputs.state.bias
+        hidden = after.new_empty(2, min(tile, rows), len(inner))
+        read = (
+            known,
+            before,
+            given,
+            state,
+            acting,
+            inner,
+            out,
+            bias,
+            norm.weight,
+            norm.bias,
+            member.inner.bias,
+            member.out.bias,
+        )
+        read = [value.contiguous() for value in read]
+        places = [value.data_ptr() for value in (*read, hidden[0], hidden[1], after)]
+        self._follow(Work(self._gemm, *counts, *places, norm.eps))
 
 
 @functools.cache
@@ -122,6 +173,17 @@ def kernels() -> Kernels:
                 done = subprocess.run(command, input=SOURCE, text=True, capture_output=True, check=False)
                 if done.returncode == 0:
                     devices.keep_memory()
-                    return Kernels(ctypes.CDLL(str(library)))
+                    return Kernels(ctypes.CDLL(str(library)), blas())
                 wrong = f"{compiler}: {' '.join(done.stderr.split())[:200]}"
     raise ConfigurationError(f"kernels compiled: needs a working C compiler ({wrong}); install gcc, or set kernels to torch")
+
+
+def blas() -> int:
+    """The address of the matrix product that torch itself calls.  ConfigurationError where it can't be found."""
+    try:
+        product = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")).sgemm_
+    except (OSError, AttributeError):
+        raise ConfigurationError(
+            "kernels compiled: this torch shows no matrix product (sgemm_); set kernels to torch"
+        ) from None
+    return ctypes.cast(product, ctypes.c_void_p).value

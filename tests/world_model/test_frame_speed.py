@@ -7,6 +7,9 @@ import shutil
 import pytest
 import torch
 
+from objective_agent.config import PluginSpec, RobotParameters
+from objective_agent.plugins import create
+from objective_agent.types import ConfigurationError
 from objective_agent.world_model import frame_native
 from objective_agent.world_model.frame_members import TILE
 from objective_agent.world_model.frame_network import FramePredictorShape, build_predictor
@@ -71,3 +74,14 @@ def test_compiled_activations_are_torch_s_at_every_size_of_number():
     assert float(slow.abs().max()) > 50
     assert torch.allclose(slow, fast, rtol=1e-4, atol=1e-4)
     assert bool(broken.isnan().all())
+
+
+def test_kernels_without_a_compiler_or_for_another_predictor_are_refused_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    frame_native.kernels.cache_clear()
+    with pytest.raises(ConfigurationError, match="install gcc, or set kernels to torch"):
+        frame_native.kernels()
+    spec = PluginSpec(plugin="frame_jepa", model="models/two_room_random", kernels="compiled")
+    with pytest.raises(ConfigurationError, match="not place on cpu"):
+        create("world_model", spec, RobotParameters())
