@@ -15,6 +15,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from objective_agent.config import Strict
+from objective_agent.results import habits
 from objective_agent.results.statistics import paired, wilson
 from objective_agent.types import ConfigurationError, InputError
 
@@ -34,6 +35,9 @@ KEPT = (
     "command",
     "training",
 )
+FIGURES = ("planning_ms", "stuck_share", "per_episode_ms", "planning_share", "modes")
+"""Of a row, kept as they are."""
+
 TASKS = ("two_room", "two_room_random", "maze", "maze_random", "wall", "wall_random", "point_maze", "push_t")
 
 INTRO = """Goals are images; what counts as success, the budgets and what is held out stand in [benchmarks.md](benchmarks.md).
@@ -107,7 +111,7 @@ def compact(result: dict) -> dict:
             name: {
                 "success": [int(record["rows"][name]["success"]) for record in records],
                 "steps": [record["rows"][name]["steps"] for record in records],
-                **{key: result["rows"][name][key] for key in ("planning_ms", "stuck_share") if key in result["rows"][name]},
+                **{key: result["rows"][name][key] for key in FIGURES if key in result["rows"][name]},
             }
             for name in names
         },
@@ -160,12 +164,12 @@ def section(results: Sequence[dict], about: Mapping[str, About]) -> list[str]:
     if not results:
         return []
     tasks: dict[str, list[dict]] = {}
-    for found in sorted(results, key=_place):
+    for found in sorted((one for one in results if not habits.has_habits(one)), key=_place):
         tasks.setdefault(found["task"], []).append(found)
     parts = ["## Benchmarks", INTRO, *_overview(tasks, about)]
     for task, of_task in tasks.items():
         parts += _task(task, of_task, about.get(task, About()))
-    return parts
+    return [*parts, *habits.section([found for found in results if habits.has_habits(found)])]
 
 
 def _place(found: dict) -> tuple:

@@ -1,4 +1,4 @@
-"""How much to believe of a share and of a difference: Wilson's interval and the exact paired sign test."""
+"""How much to believe of a share and of a difference: Wilson's and Newcombe's intervals, the exact paired sign test."""
 
 from __future__ import annotations
 
@@ -24,3 +24,14 @@ def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> dict:
     n, k = wins + losses, min(wins, losses)
     p = min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n) if n else 1.0
     return {"difference": (wins - losses) / max(1, len(ours)), "agent_only": wins, "baseline_only": losses, "p": p}
+
+
+def difference_interval(ours: Sequence[bool], theirs: Sequence[bool]) -> list[float]:
+    """95 % interval of the difference of two shares (ours - theirs), from Wilson's intervals of both (Newcombe 1998).
+
+    As if the episodes were not the same; where both succeed on the same ones it is wider than need be.
+    """
+    one, two = sum(map(bool, ours)) / max(1, len(ours)), sum(map(bool, theirs)) / max(1, len(theirs))
+    (low1, high1), (low2, high2) = (wilson(sum(map(bool, each)), len(each)) for each in (ours, theirs))
+    difference = one - two
+    return [difference - math.hypot(one - low1, high2 - two), difference + math.hypot(high1 - one, two - low2)]

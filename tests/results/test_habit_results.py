@@ -1,0 +1,45 @@
+"""What the page says of habits: as good as the search or not, at which share of its time."""
+
+import pytest
+
+from objective_agent.results import benchmarks
+from objective_agent.results.statistics import difference_interval
+
+
+def made(agent: list[bool], adaptive: list[bool], share=0.1, task="maze") -> dict:
+    outcomes = {"agent": agent, "adaptive": adaptive}
+    records = [
+        {"index": index, "layout": 0, "detour": True, "shortest": 8.0,
+         "rows": {name: {"success": told[index], "steps": 9} for name, told in outcomes.items()}}
+        for index in range(len(agent))
+    ]  # fmt: skip
+    rows = {
+        "agent": {"per_episode_ms": {"planning": 60.0, "encoder": 5.0}, "modes": {"optimizer": 1.0}},
+        "adaptive": {"per_episode_ms": {"planning": 60.0 * share, "encoder": 5.0}, "planning_share": share,
+                     "modes": {"optimizer": 0.05, "policy": 0.95}},
+    }  # fmt: skip
+    about = {"task": task, "model": "m" * 64, "seed": 1, "already_solved": 0, "push_test": None, "command": "objective-agent x"}
+    return {"kind": "benchmark", **about, "protocol": {}, "rows": rows, "per_episode": records}
+
+
+def page(*results: dict) -> str:
+    return "\n".join(benchmarks.section([benchmarks.parse(each, f"{n}.json") for n, each in enumerate(results)], {}))
+
+
+def test_habits_stand_in_a_table_of_their_own():
+    text = page(made([True] * 300, [True] * 300))
+    assert "### Habits" in text and "### `maze`" not in text
+    (line,) = [line for line in text.splitlines() if "`adaptive`" in line and line.startswith("|")]
+    assert "| yes |" in line and "10.0 %" in line and "policy 95.0 %" in line and "+0.0 (-1.3 to +1.3)" in line
+
+
+def test_who_is_worse_or_slow_is_told_so():
+    worse = page(made([True] * 300, [True] * 290 + [False] * 10, share=0.2))
+    (line,) = [line for line in worse.splitlines() if "`adaptive`" in line and line.startswith("|")]
+    assert "| **no** |" in line and "**20.0 %**" in line
+
+
+def test_the_interval_of_a_difference():
+    # Newcombe 1998, Statistics in Medicine 17:873: 56/70 against 48/80 gives .0524 to .3339 (method 10)
+    low, high = difference_interval([True] * 56 + [False] * 14, [True] * 48 + [False] * 32)
+    assert low == pytest.approx(0.0524, abs=2e-4) and high == pytest.approx(0.3339, abs=2e-4)
