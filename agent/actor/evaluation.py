@@ -80,7 +80,8 @@ def _energies(problem: Problem, trajectory: Trajectory) -> dict[str, Tensor]:
     """Objective -> weighted energy [B, N]."""
     found = {term.name: (term.weight, term.objective.energy(trajectory, problem.goal)) for term in problem.objectives}
     if not found or problem.tail >= 1 or problem.futures == 1:
-        return {name: weight * energy.mean((2, 3)) for name, (weight, energy) in found.items()}
+        means = {name: (weight, energy.mean((2, 3))) for name, (weight, energy) in found.items()}
+        return {name: mean if weight == 1 else weight * mean for name, (weight, mean) in means.items()}
     by_future = {name: weight * energy.mean(3) for name, (weight, energy) in found.items()}
     counts = tail_weights(sum(by_future.values()), problem.tail)
     return {name: (counts * energy).sum(2) for name, energy in by_future.items()}

@@ -123,9 +123,9 @@ class Residual(Member):
         if reads > 1:
             actions = torch.cat([past[:, None].expand(-1, count, -1, -1), actions], 2)
             actions = actions.unfold(2, reads, 1).transpose(3, 4)  # [B, N, H, W, A]
-        given = actions.transpose(0, 2).transpose(1, 2).reshape(horizon, batch * count, -1).contiguous()
+        given = actions.movedim(2, 0).reshape(horizon, batch * count, -1).contiguous()
         ready = self._ready()
-        known = self._known(ready[0], history, horizon)
+        known = known_frames(history[:, :, 0].flatten(1), ready[0], ready[-1], min(reads, horizon), size)
         before = history[:, -1, 0]
         if batch > 1:  # else one row, for all
             known, before = known.repeat_interleave(count, 1), before.repeat_interleave(count, 0)
@@ -141,19 +141,11 @@ class Residual(Member):
             self._follow(ready, *own, given[:, these], states[:, these])
         return states.view(horizon, batch, count, 1, size).permute(1, 2, 0, 3, 4)
 
-    def _known(self, state: Tensor, history: Tensor, horizon: int) -> Tensor:
-        """What the first layer adds for the frames that are known, [steps, B, hidden], at most W steps."""
-        reads, found = history.shape[1], []
-        for step in range(min(reads, horizon)):
-            seen = history[:, step:, 0].flatten(1)
-            found.append(torch.addmm(self.inputs.state.bias, seen, state[: seen.shape[1]]))
-        return torch.stack(found)
-
     def _follow(self, ready: tuple, known: Tensor, before: Tensor, given: Tensor, states: Tensor) -> None:
         """Fills `states` [H, n, D] for the actions `given` [H, n, W A] to each step; `before` [n or 1, D]."""
-        state, acting, inner, out = ready
+        state, acting, inner, out, bias = ready
         blocks, after = state.split(len(self.out.weight)), states.unbind(0)
-        bias, within, beyond, norm = self.inputs.state.bias, self.inner.bias, self.out.bias, self.norm
+        within, beyond, norm = self.inner.bias, self.out.bias, self.norm
         hidden = states.new_empty(states.shape[1], len(inner))
         for step, action in enumerate(given.unbind(0)):
             torch.addmm(known[step] if step < len(known) else bias, action, acting, out=hidden)
@@ -164,20 +156,31 @@ class Residual(Member):
             following = after[step].copy_(before).add_(beyond) if not step else torch.add(before, beyond, out=after[step])
             before = following.addmm_(functional.silu(hidden, inplace=True), out)
 
-    def _ready(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(state [W D, hidden], oldest frame first; acting; inner; out), as products like them best.
+    def _ready(self) -> tuple[Tensor, ...]:
+        """(state [W D, hidden], oldest frame first; acting; inner; out; the first layer's bias), as products like them best.
 
         Weights are kept as [out, in]; laid out as [in, out] they are multiplied with up to a fifth faster, so that they are
-        copied once, and again when they have changed.
+        copied once, and again when they have changed.  For the compiled kernels the first layer's are such that what it gives
+        has the mean 0, as the layer norm makes it in any case.
         """
         within = self._modules  # as `self.inner` and so on, at a tenth of the price
         layers = (*within["inputs"]._modules.values(), within["inner"], within["out"])
-        weights = [layer._parameters["weight"] for layer in layers]
-        version = [None if value.is_inference() else (value.data_ptr(), value._version) for value in weights]
-        if self._copied is None or None in version or self._copied[0] != version:
+        weights = [*(layer._parameters["weight"] for layer in layers), layers[0]._parameters["bias"]]
+        version = [self.kernels, *(None if value.is_inference() else (value.data_ptr(), value._version) for value in weights)]
+        if self._copied is None or None in version[1:] or self._copied[0] != version:
             weights = [value.detach() for value in weights]  # kept, so that no others can take their place in memory
-            self._copied = version, weights, tuple(value.T.contiguous() for value in weights)
+            state, acting, inner, out = (value.T.contiguous() for value in weights[:4])
+            first = [state, acting, weights[4]]
+            if self.kernels is not None:
+                first = [value - value.mean(-1, keepdim=True) for value in first]
+            self._copied = version, weights, (*first[:2], inner, out, first[2])
         return self._copied[2]
+
+
+def known_frames(frames: Tensor, state: Tensor, bias: Tensor, steps: int, size: int) -> Tensor:
+    """What the first layer says of the frames [B, W size] that are known, [steps, B, hidden]: one less with every step."""
+    found = [torch.addmm(bias, frames[:, step * size :], state[: len(state) - step * size]) for step in range(steps)]
+    return torch.stack(found) if steps > 1 else found[0][None]
 
 
 class Recurrent(Member):

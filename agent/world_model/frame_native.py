@@ -43,21 +43,23 @@ static inline float silu(float x) {
     return x / fmaf(p, power, 1.0f);
 }
 
-// hidden = silu(norm(hidden + base + actions acting)): the first layer's actions, bias, layer norm and SiLU
+// hidden = silu(norm(hidden + base + actions acting)): the first layer's actions, bias, layer norm (of mean 0 already) and SiLU
 static void join(float *restrict hidden, long rows, long width, int empty, const float *restrict base, long stride,
                  const float *restrict actions, const float *restrict acting, long size,
                  const float *restrict gain, const float *restrict shift, float eps) {
     for (long i = 0; i < rows; i++, hidden += width, base += stride, actions += size) {
-        float sum = 0.0f, square = 0.0f;
+        float square = 0.0f;
         if (empty) memset(hidden, 0, width * sizeof(float));
         for (long k = 2; k < size; k++)
             for (long j = 0; j < width; j++) hidden[j] += actions[k] * acting[k * width + j];
         const float u = actions[0], w = size > 1 ? actions[1] : 0.0f, *second = acting + (size > 1 ? width : 0);
-        for (long j = 0; j < width; j++) sum += hidden[j] += base[j] + u * acting[j] + w * second[j];
-        const float mean = sum / width;
-        for (long j = 0; j < width; j++) square += (hidden[j] - mean) * (hidden[j] - mean);
+        for (long j = 0; j < width; j++) {
+            const float x = hidden[j] + base[j] + u * acting[j] + w * second[j];
+            hidden[j] = x;
+            square += x * x;
+        }
         const float scale = 1.0f / sqrtf(square / width + eps);
-        for (long j = 0; j < width; j++) hidden[j] = silu((hidden[j] - mean) * scale * gain[j] + shift[j]);
+        for (long j = 0; j < width; j++) hidden[j] = silu(hidden[j] * scale * gain[j] + shift[j]);
     }
 }
 
@@ -136,10 +138,10 @@ class Kernels:
         self._follow.argtypes, self._follow.restype = [ctypes.POINTER(Work)], None
 
     def follow(self, member: Residual, ready: tuple, known: Tensor, before: Tensor, given: Tensor, after: Tensor, tile: int):
-        state, acting, inner, out = ready
+        state, acting, inner, out, bias = ready
         steps, rows, size = after.shape
         counts = (steps, rows, tile, len(inner), size, len(acting), len(state) // size, known.shape[1])
-        norm, bias = member.norm, member.inputs.state.bias
+        norm = member.norm
         hidden = after.new_empty(2, min(tile, rows), len(inner))
         read = (
             known,
