@@ -93,7 +93,8 @@ class SamplingOptimizer(Search):
     def learn(self, problem: Problem, progress: Cloud, actions: Tensor, evaluation: Evaluation, iteration: int) -> None:
         progress.mean, std = self.update(actions, evaluation, progress.mean, progress.std)
         progress.std = torch.maximum(std, progress.floor)
-        progress.found = evaluation.feasible.any(1)
+        if problem.guardrails or self.differentiates:
+            progress.found = evaluation.feasible.any(1)
 
     def _cloud(self, problem: Problem, cloud: Cloud, iteration: int) -> list[Tensor]:
         """Parts [B, n, H, A]: noise around the mean (which itself comes first), and at first the proposals."""

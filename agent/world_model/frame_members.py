@@ -133,7 +133,7 @@ class Residual(Member):
         states = actions.new_empty(horizon, rows, size)
         parts = max(1, round(rows / (TILE * torch.get_num_threads()))) if actions.device.type == "cpu" else 1
         if self.kernels is not None:
-            self.kernels.follow(self, ready, known, before, given, states, -(-rows // parts))
+            self.kernels.follow(self._copied[3], known, before, given, states, -(-rows // parts))
             parts = 0
         for part in range(parts):
             these = slice(part * rows // parts, (part + 1) * rows // parts)
@@ -164,16 +164,19 @@ class Residual(Member):
         has the mean 0, as the layer norm makes it in any case.
         """
         within = self._modules  # as `self.inner` and so on, at a tenth of the price
-        layers = (*within["inputs"]._modules.values(), within["inner"], within["out"])
-        weights = [*(layer._parameters["weight"] for layer in layers), layers[0]._parameters["bias"]]
+        layers = (*within["inputs"]._modules.values(), within["inner"], within["out"], within["norm"])
+        weights = [layer._parameters[name] for name in ("weight", "bias") for layer in layers]
+        weights = [value for value in weights if value is not None]  # actions have no bias of their own
         version = [self.kernels, *(None if value.is_inference() else (value.data_ptr(), value._version) for value in weights)]
         if self._copied is None or None in version[1:] or self._copied[0] != version:
             weights = [value.detach() for value in weights]  # kept, so that no others can take their place in memory
             state, acting, inner, out = (value.T.contiguous() for value in weights[:4])
-            first = [state, acting, weights[4]]
+            first = [state, acting, weights[5]]
             if self.kernels is not None:
                 first = [value - value.mean(-1, keepdim=True) for value in first]
-            self._copied = version, weights, (*first[:2], inner, out, first[2])
+            ready = (*first[:2], inner, out, first[2])
+            work = None if self.kernels is None else self.kernels.work(self, ready)
+            self._copied = version, weights, ready, work
         return self._copied[2]
 
 

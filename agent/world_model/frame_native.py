@@ -137,29 +137,23 @@ class Kernels:
         self._follow, self._gemm = library.follow, gemm
         self._follow.argtypes, self._follow.restype = [ctypes.POINTER(Work)], None
 
-    def follow(self, member: Residual, ready: tuple, known: Tensor, before: Tensor, given: Tensor, after: Tensor, tile: int):
+    def work(self, member: Residual, ready: tuple) -> Work:
+        """What is the same in every call, for as long as the weights are; `ready` must be kept as long."""
         state, acting, inner, out, bias = ready
-        steps, rows, size = after.shape
-        counts = (steps, rows, tile, len(inner), size, len(acting), len(state) // size, known.shape[1])
-        norm = member.norm
-        hidden = after.new_empty(2, min(tile, rows), len(inner))
-        read = (
-            known,
-            before,
-            given,
-            state,
-            acting,
-            inner,
-            out,
-            bias,
-            norm.weight,
-            norm.bias,
-            member.inner.bias,
-            member.out.bias,
-        )
-        read = [value.contiguous() for value in read]
-        places = [value.data_ptr() for value in (*read, hidden[0], hidden[1], after)]
-        self._follow(Work(self._gemm, *counts, *places, norm.eps))
+        size, norm = out.shape[1], member.norm
+        layers = {"state": state, "acting": acting, "inner": inner, "out": out, "bias": bias, "gain": norm.weight}
+        layers |= {"shift": norm.bias, "within": member.inner.bias, "beyond": member.out.bias}
+        counts = {"width": len(inner), "size": size, "acts": len(acting), "reads": len(state) // size}
+        return Work(gemm=self._gemm, eps=norm.eps, **counts, **{name: value.data_ptr() for name, value in layers.items()})
+
+    def follow(self, work: Work, known: Tensor, before: Tensor, given: Tensor, after: Tensor, tile: int) -> None:
+        work = Work.from_buffer_copy(work)
+        known, before = known.contiguous(), before.contiguous()
+        hidden = after.new_empty(2, tile, work.width)
+        work.steps, work.rows, work.tile, work.known_rows = after.shape[0], after.shape[1], tile, known.shape[1]
+        work.known, work.before, work.given, work.after = (value.data_ptr() for value in (known, before, given, after))
+        work.hidden, work.second = hidden.data_ptr(), hidden[1].data_ptr()
+        self._follow(work)
 
 
 @functools.cache
