@@ -102,16 +102,17 @@ class Habits:
         """Nothing can be hit, so nothing is imagined: the energy is unknown."""
         low, high = (torch.as_tensor(bound, dtype=actions.dtype, device=actions.device) for bound in
                      (problem.action_low, problem.action_high))  # fmt: skip
-        actions = torch.minimum(torch.maximum(actions, low), high).cpu()
+        actions = torch.clamp(actions, low, high).cpu()
         batch, horizon = actions.shape[:2]
+        zeros = torch.zeros(batch)
         return Plan(
             actions=actions,
-            feasible=torch.isfinite(actions).flatten(1).all(1),
-            energy=torch.full((batch,), torch.nan),
+            feasible=torch.isfinite(actions.sum((1, 2))),
+            energy=zeros + torch.nan,
             energies={},
             margins={},
-            violation=torch.zeros(batch),
-            poses=torch.zeros(()).expand(batch, problem.futures, horizon, 3),
+            violation=zeros,
+            poses=zeros[:, None, None, None].expand(batch, problem.futures, horizon, 3),
             iterations=0,
             evaluations=0,
             seconds=0.0,

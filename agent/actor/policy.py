@@ -57,19 +57,26 @@ class Confidence:
     scores: np.ndarray
     probabilities: np.ndarray
 
-    def __call__(self, predictors: Tensor) -> Tensor:
+    def __call__(self, predictors: np.ndarray) -> np.ndarray:
         """[B] probabilities of `predictors` [B, F]: linear between the points, constant beyond; 0 for what is no number."""
-        score = ((predictors.cpu().numpy() - self.mean) / self.scale) @ self.weight + self.bias
-        found = np.interp(score, self.scores, self.probabilities)
-        return torch.from_numpy(np.where(np.isfinite(score), found, 0).astype(np.float32)).to(predictors.device)
+        score = ((predictors - self.mean) / self.scale) @ self.weight + self.bias
+        return np.where(score == score, np.interp(score, self.scores, self.probabilities), 0).astype(np.float32)
 
 
-def predictors_of(mean: Tensor, log_std: Tensor) -> Tensor:
+def predictors_of(mean: Tensor, log_std: Tensor) -> np.ndarray:
     """[B, F] of what the heads say, [B, K, H, A] each."""
-    by_step = torch.stack([mean.var(1, unbiased=False), log_std.mean(1)], 1).mean(-1)
-    by_step = torch.cat([by_step, mean.mean(1).norm(dim=-1)[:, None]], 1)  # [B, 3, H]
-    found = torch.stack([by_step.mean(-1), by_step[..., 0]], -1).flatten(1)
-    return torch.cat([(found[:, :2] + 1e-6).log(), found[:, 2:]], 1)
+    mean, log_std = mean.cpu().numpy(), log_std.cpu().numpy()
+    batch, members, horizon, _ = mean.shape
+    centre = mean.sum(1) / members
+    apart = mean - centre[:, None]
+    by_step = np.empty((batch, 3, horizon), np.float32)
+    by_step[:, 0] = (apart * apart).sum((1, 3))
+    by_step[:, 1] = log_std.sum((1, 3))
+    by_step[:, :2] /= members * mean.shape[3]
+    by_step[:, 2] = np.sqrt((centre * centre).sum(-1))
+    found = np.stack([by_step.sum(-1) / horizon, by_step[..., 0]], -1).reshape(batch, -1)
+    found[:, :2] = np.log(found[:, :2] + 1e-6)
+    return found
 
 
 class DistilledPolicy:
@@ -101,7 +108,10 @@ class DistilledPolicy:
         weights.load_into(self.network, arrays, where)
         self.network.to(config.device).eval().requires_grad_(False)
         self.calibration = _confidence(known, where)
-        self._middle, self._half = self.network.actions(torch.zeros(1, device=config.device)), 0.5 * (self.network.high - self.network.low)
+        self._middle, self._half = (
+            self.network.actions(torch.zeros(1, device=config.device)),
+            0.5 * (self.network.high - self.network.low),
+        )
         self._device = config.device
         self._generator = torch.Generator()
         self._last: tuple[WorldState, Goal, Answer] | None = None
@@ -111,7 +121,7 @@ class DistilledPolicy:
         if self._last is None or self._last[0] is not state or self._last[1] is not goal:
             with torch.inference_mode():
                 mean, log_std = self.network(*inputs_of(self.shape, state, goal, self._device))
-                confidence = self.calibration(predictors_of(mean, log_std))
+                confidence = torch.from_numpy(self.calibration(predictors_of(mean, log_std)))
                 members = torch.addcmul(self._middle, mean, self._half)
                 self._last = (state, goal, Answer(members.mean(1), members, log_std, confidence))
         return self._last[2]

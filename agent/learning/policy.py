@@ -51,7 +51,7 @@ FADE = 0.85
 
 class PolicyConfig(Strict):
     members: int = Field(4, ge=1, le=32, description="heads of the ensemble")
-    hidden: int = Field(192, ge=8, le=4096)
+    hidden: int = Field(128, ge=8, le=4096, description="more takes longer to read from memory than to compute")
     token_size: int = Field(16, ge=1, le=256, description="components read of each token, where there are many")
     channels: int = Field(8, ge=1, le=256, description="components read of each token of the scene")
     scene: int = Field(64, ge=1, le=1024, description="size of what is read of the scene")

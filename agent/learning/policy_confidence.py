@@ -50,7 +50,7 @@ def calibrated(
     meaning = "regret" if energies is not None else "agreement"
     confidence = fit(found["calibration"]["predictors"], found["calibration"][meaning])
     test = found["test"]
-    probability = confidence(test["predictors"]).numpy()
+    probability = confidence(test["predictors"])
     section: dict[str, Any] = {
         "means": meaning,
         **({"regret": config.regret, "floor": config.floor} if meaning == "regret" else {"tolerance": config.tolerance}),
@@ -91,7 +91,7 @@ def judged(
                 energy = energies(some, torch.stack([plan, searched, torch.zeros_like(plan)], 1))
                 mine.append(energy[:, 0]), theirs.append(energy[:, 1]), still.append(energy[:, 2])
     error = torch.cat(error).numpy()
-    found = {"predictors": torch.cat(predictors).clone(), "error": error, "agreement": error <= config.tolerance}
+    found = {"predictors": np.concatenate(predictors), "error": error, "agreement": error <= config.tolerance}
     if energies is not None:
         excess = (torch.cat(mine) - torch.cat(theirs)).numpy()
         gain = (torch.cat(still) - torch.cat(theirs)).clamp(min=0).numpy()
@@ -99,9 +99,9 @@ def judged(
     return found
 
 
-def fit(predictors: Tensor, good: np.ndarray) -> Confidence:
+def fit(predictors: np.ndarray, good: np.ndarray) -> Confidence:
     """The score by logistic regression (Newton's method with a little ridge), the probability by isotonic regression."""
-    x = predictors.double()
+    x = torch.from_numpy(predictors).double()
     mean, scale = x.mean(0), x.std(0).clamp(min=1e-6)
     x = torch.cat([(x - mean) / scale, torch.ones(len(x), 1, dtype=torch.float64)], 1)
     y, w = torch.from_numpy(good.astype(float)), torch.zeros(x.shape[1], dtype=torch.float64)

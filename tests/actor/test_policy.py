@@ -205,7 +205,7 @@ def test_a_policy_that_has_become_nan_does_not_act():
     from objective_agent.actor.policy import Confidence, predictors_of
 
     sure = Confidence(**CALIBRATED)
-    assert float(sure(predictors_of(mean, log_std))[0]) == 0
+    assert sure(predictors_of(mean, log_std))[0] == 0
 
 
 def test_plans_of_another_length_are_cut_or_end_standing():

@@ -80,7 +80,7 @@ class ControllerSettings(Strict):
     )
     stuck_noise: Positive = Field(0.7, le=2, description="standard deviation of the noise on the action of who is stuck")
     mode: Mode = Field("plan", description="who acts: the search (plan), it with the policy's proposals, the policy, adaptive")
-    confidence: float = Field(0.7, ge=0, le=1, description="adaptive: the policy acts alone from this confidence on")
+    confidence: float = Field(0.6, ge=0, le=1, description="adaptive: the policy acts alone from this confidence on")
     proposals: int = Field(8, ge=1, le=256, description="plans of the policy that the search begins with")
     threads: int = Field(1, ge=1, le=64, description="torch threads")
     device: str = Field("cpu", description="torch device")
