@@ -201,6 +201,39 @@ def test_an_apartment_is_crossed_with_few_searches(model):
     assert modes["optimizer"] < 0.2 * controller.decisions
 
 
+def test_an_evaluation_has_rows_with_habits_and_says_who_acted(model):
+    from objective_agent.safety import default_parameters
+    from objective_agent.simulation.evaluation import Protocol, summarize
+
+    parameters, gate = AgentParameters(actor=actor(model, mode="plan")), default_parameters(ROBOT)
+    protocol = Protocol("apartment", 1, parameters, gate, (), None, ("adaptive",))
+    result = summarize(protocol, [protocol.evaluator().run(3)], "unicycle-v1", {})
+    assert result["modes"] == {"optimizer": 1.0}
+    row = result["rows"]["adaptive"]
+    assert sum(row["modes"].values()) == pytest.approx(1, abs=1e-3) and {"followed", "optimizer"} <= set(row["modes"])
+    assert row["planning_share"] == pytest.approx(
+        row["per_episode_ms"]["planning"] / result["per_episode_ms"]["planning"], 0.05
+    )
+    other = replace(protocol, parameters=AgentParameters(actor=actor(model, mode="plan", follow=0.1)))
+    assert other.digest() == protocol.digest(), "where nobody has habits these parameters say nothing"
+    assert replace(protocol, parameters=AgentParameters(actor=actor(model))).digest() != protocol.digest()
+
+
+def test_a_robots_plans_are_collected_in_training_apartments(tmp_path):
+    from objective_agent.cli.main import main
+    from objective_agent.memory.plans import read_plans
+
+    out = tmp_path / "plans.db"
+    command = ["collect", "--plans", "--task", "apartment", "--model", "models/apartment", "--episodes", "1", "--seed", "9"]
+    assert main([*command, "--out", str(out)]) == 0
+    plans = read_plans([out])
+    assert len(plans) > 10 and set(plans.mode) <= {"optimizer", "braking"} and plans.state.shape[1:] == (1, 128)
+    assert plans.plan.shape[1:] == (12, 2) and plans.about[0]["dt"] == 0.2
+    followed = np.abs(plans.done - plans.plan[:, 0]).max(-1) < 1e-5
+    assert 0.1 < followed.mean() < 1, "the gate slows it down, and now and then something else is done"
+    assert main([*command, "--out", str(out)]) != 0, "a log is not written over"
+
+
 def test_only_what_was_searched_for_is_logged_with_what_was_done(model):
     from objective_agent.memory.plan_notes import Decided, PlanNotes
     from objective_agent.types import Command

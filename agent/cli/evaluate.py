@@ -326,6 +326,11 @@ def show(result: dict) -> None:
             f"({low:.1%} - {high:.1%}), by step {steps}; "
             f"95 % or more in {kept['episodes_kept'] or 0:.1%} of {kept['episodes']} episodes"
         )
+    for name in MODES:
+        row = result["rows"].get(name, {})
+        if "planning_share" in row:
+            acted = ", ".join(f"{mode} {share:.1%}" for mode, share in row["modes"].items())
+            console.print(f"{name}: {row['planning_share']:.1%} of the agent's planning time per episode; decided by {acted}")
     planning = result["planning_ms"]
     console.print(
         f"without the gate: {result['collisions_without_gate']} collisions; "

@@ -19,7 +19,7 @@ from objective_agent.agent import Agent
 from objective_agent.config import HABITS, AgentParameters, Task
 from objective_agent.results.statistics import paired, wilson
 from objective_agent.safety import GateParameters
-from objective_agent.simulation.ablations import AGENT, WITHOUT_GATE, alter, parameters_of
+from objective_agent.simulation.ablations import AGENT, MODES, WITHOUT_GATE, alter, parameters_of
 from objective_agent.simulation.baselines import BASELINES
 from objective_agent.simulation.episode import Outcome, run_episode
 from objective_agent.simulation.tasks import Episode, make_task
@@ -302,6 +302,7 @@ def summarize(protocol: Protocol, records: Sequence[dict], model: str, hardware:
             | {
                 "braking_share": _braking([record["rows"][name] for record in records]),
                 **_timing(records, name),
+                **_share(records, name),
                 "paired": paired(ours, [record["rows"][name]["success"] for record in records]),
             }
             for name in protocol.rows
@@ -352,10 +353,18 @@ def _timing(records: Sequence[dict], name: str) -> dict:
     modes = sum((Counter(record["rows"][name].get("modes", {})) for record in records), Counter())
     return {
         "planning_ms": {"p50": _percentile(planning, 50), "p99": _percentile(planning, 99)},
-        "planner_ms_per_episode": None if None in worked or not worked else round(float(np.mean(worked)), 1),
+        **({} if None in worked else {"per_episode_ms": {"planning": round(float(np.mean(worked)), 1)}}),
         "modes": {mode: round(count / modes.total(), 4) for mode, count in sorted(modes.items())},
         "deadline_misses": sum(record["timing"][name]["deadline_misses"] for record in records),
     }
+
+
+def _share(records: Sequence[dict], name: str) -> dict:
+    """The row's planning time (the planner's alone, processor time) as a share of the agent's on the same episodes."""
+    if name not in MODES:
+        return {}
+    mine, whole = (sum(record["timing"][row]["planner_ms"] for record in records) for row in (name, AGENT))
+    return {"planning_share": round(mine / max(whole, 1e-9), 4)}
 
 
 def _braking(rows: Sequence[dict]) -> float:

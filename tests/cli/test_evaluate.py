@@ -30,7 +30,7 @@ def world(tmp_path) -> Path:
     return path
 
 
-TIMING = ("planning_ms", "deadline_misses", "hardware", "command")
+TIMING = ("planning_ms", "per_episode_ms", "planning_share", "deadline_misses", "hardware", "command")
 
 
 def without_timing(result: dict) -> dict:

@@ -1,0 +1,159 @@
+"""Mode-1 in the graph: who acts follows the configuration and is said, and memory writes the log of plans."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import TwistStamped
+from nav_msgs.msg import Odometry as OdometryMessage
+from pursuit_policy import scan_encoder, write_pursuit
+from sensor_msgs.msg import Image as ImageMessage
+from sensor_msgs.msg import LaserScan
+from std_msgs.msg import String
+
+from objective_agent import plugins
+from objective_agent.config import ActorParameters, PluginSpec, RobotParameters, Task
+from objective_agent.memory.plans import read_plans
+from objective_agent.types import Odometry, Scan
+from objective_agent_nodes import convert, diagnostics, qos
+from objective_agent_nodes.actor import Actor
+from objective_agent_nodes.base import FAILURE, SUCCESS
+from objective_agent_nodes.memory import Memory
+from objective_agent_nodes.perception import Perception
+
+
+class Robot:
+    """Stands in for sensors, gate and configurator: what the actor asks for is sent, and the pose obeys it."""
+
+    def __init__(self, ros, until):
+        node = self.node = ros.node()
+        self._until, self.status, self.command = until, [], TwistStamped()
+        make = node.create_publisher
+        self.odom, self.scan = make(OdometryMessage, "odom", 10), make(LaserScan, "scan", 10)
+        self.camera, self.sent = make(ImageMessage, "camera/image_raw", 1), make(TwistStamped, "cmd_vel", 10)
+        self.settings = make(String, "configuration", qos.LATCHED)
+        node.create_subscription(DiagnosticStatus, "actor/status", self.status.append, 50)
+        node.create_subscription(TwistStamped, "cmd_vel_raw", self._obey, 10)
+        self.pose, self._then = np.zeros(3), time.time()
+
+    def _obey(self, message: TwistStamped) -> None:
+        self.command = message
+        message.header.stamp = self.node.get_clock().now().to_msg()
+        self.sent.publish(message)
+
+    def configure(self, task: Task, **actor) -> None:
+        merge = plugins.create("configurator", PluginSpec(plugin="merge"), RobotParameters())
+        merge.set_parameters(actor=ActorParameters.model_validate(actor))
+        self.settings.publish(String(data=merge.configure(task, {"stamp": 1.0, "pose": np.zeros(3)}).model_dump_json()))
+
+    def sense(self) -> None:
+        stamp, twist = time.time(), self.command.twist
+        passed, self._then = min(0.1, stamp - self._then), stamp
+        speed = np.array([twist.linear.x, twist.angular.z])
+        yaw = self.pose[2]
+        self.pose = self.pose + passed * np.array([speed[0] * math.cos(yaw), speed[0] * math.sin(yaw), speed[1]])
+        self.odom.publish(convert.odometry_to(Odometry(stamp, self.pose, speed)))
+        ranges = np.full(180, 6.0, np.float32)
+        self.scan.publish(convert.scan_to(Scan(stamp, ranges, -math.pi, math.pi / 90, 0.05, 8.0)))
+        time.sleep(0.02)
+        self.camera.publish(convert.image_to(stamp, np.zeros((8, 8, 3), np.uint8)))
+        time.sleep(0.04)
+
+    def drive(self, enough, seconds: float = 15.0):
+        """Senses until `enough()`."""
+        end = time.monotonic() + seconds
+        while not enough() and time.monotonic() < end:
+            self.sense()
+        return enough()
+
+    def modes(self, since: int = 0) -> list[str]:
+        return [diagnostics.values(status).get("mode", "") for status in self.status[since:]]
+
+
+def up(ros, *nodes):
+    for made in nodes:
+        ros.add(made)
+        assert made.trigger_configure() == SUCCESS, made.failure
+        assert made.trigger_activate() == SUCCESS, made.failure
+
+
+def test_the_configuration_says_who_acts_the_status_who_acted_and_the_log_what_was_searched(ros, until, tmp_path):
+    model, path = write_pursuit(tmp_path / "model", *scan_encoder(), horizon=15), tmp_path / "plans.db"
+    memory = Memory(**ros.overrides(plans=str(path)))
+    up(ros, Perception(**ros.overrides()), memory, Actor(**ros.overrides()))
+    robot = Robot(ros, until)
+    assert until(lambda: robot.camera.get_subscription_count() and robot.odom.get_subscription_count() >= 2)
+    assert until(lambda: robot.settings.get_subscription_count() >= 3 and robot.node.count_publishers("actor/status"))
+
+    robot.configure(Task(kind="goal_pose", id="one", position=(4.0, 0.0)))
+    assert robot.drive(lambda: robot.modes().count("optimizer") >= 8)
+    assert set(robot.modes()) <= {"", "optimizer"}
+
+    before = len(robot.status)
+    habits = {"policy": {"plugin": "distilled", "model": str(model)}, "confidence": 0.3, "agreement": 1.0, "follow": 0.3}
+    robot.configure(Task(kind="goal_pose", id="two", position=(4.0, 1.0)), mode="adaptive", **habits)
+    assert robot.drive(lambda: {"optimizer", "policy", "followed"} <= set(robot.modes(before))), set(robot.modes(before))
+    assert robot.pose[0] > 0.1
+
+    assert until(lambda: memory.health().values["plans_logged"] >= 3)
+    assert memory.health().values["plans_lost"] == 0
+    memory.trigger_deactivate(), memory.trigger_cleanup()
+    plans = read_plans([path], scan_encoder()[0])
+    assert len(plans) >= 3 and set(plans.mode) <= {"optimizer", "braking"} and len(set(plans.episode)) == 2
+    assert plans.plan.shape[1:] == (15, 2) and plans.about[0]["dt"] == 0.2
+    assert np.abs(plans.done - plans.plan[:, 0]).max(-1).min() < 1e-5, "what was planned was sent"
+    assert (np.hypot(*(plans.position - plans.pose[:, :2]).T) < 1.5).all(), "subgoals, in odom"
+
+
+def test_an_actor_whose_policy_is_missing_does_not_start(ros, tmp_path):
+    actor = Actor(**ros.overrides(mode="adaptive", policy__plugin="distilled", policy__model=str(tmp_path / "none")))
+    ros.add(actor)
+    assert actor.trigger_configure() == FAILURE
+    assert "none" in actor.failure
+
+
+WRITER = """
+import sys, time
+import numpy as np
+from objective_agent.memory.plan_notes import Decided, PlanNotes
+from objective_agent.memory.plans import PlanLog
+from objective_agent.types import Command, WorldState
+with PlanLog(sys.argv[1], "eyes", {"dt": 0.2}) as log:
+    notes = PlanNotes(log.append, "run")
+    for step in range(100000):
+        state = WorldState(float(step), np.zeros((1, 1, 8)), np.zeros((1, 3)), np.zeros((1, 2)), "eyes")
+        notes.decided(state, Decided(np.full((4, 2), step, np.float32), 1.0, True, "optimizer", np.zeros(2)))
+        notes.sent(Command(float(step), float(step), 0.0))
+        print(step, flush=True)
+"""
+
+
+def test_kill_9_costs_the_last_row_and_no_other(tmp_path):
+    path = tmp_path / "plans.db"
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, cwd=root)
+    decided = -1
+    for line in process.stdout:
+        decided = int(line)
+        if decided >= 200:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    process.stdout.read()
+    assert process.wait() == -signal.SIGKILL
+    plans = read_plans([path], "eyes")
+    assert len(plans) >= decided, "a decision is whole when the next one comes"
+    np.testing.assert_array_equal(plans.step, np.arange(len(plans)))
+    np.testing.assert_array_equal(plans.done[:, 0], plans.step)
+    np.testing.assert_array_equal(plans.plan[:, 0, 0], plans.step)
