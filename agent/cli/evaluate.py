@@ -52,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help=f"the agent less one thing: all, none, or some of {','.join(ROW_NAMES)} (default: agent_without_gate); "
         f"with habits: {','.join(MODES)}; "
-        f"where the goal is a picture, of {','.join(IMAGE_ROWS)}; benchmarks: all, or of no_stuck,l2,shuffled; propose,adaptive,policy",
+        f"where the goal is a picture, of {','.join(IMAGE_ROWS)}; benchmarks: all, or of no_stuck,l2,shuffled, and of "
+        "propose,adaptive,policy for a model with a policy",
     )
     promises = "follow every 20th plan in a copy of the simulation: what became of what it promised (a tenth slower)"
     parser.add_argument("--promises", action="store_true", help=promises)
