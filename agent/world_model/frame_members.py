@@ -124,17 +124,16 @@ class Residual(Member):
             actions = torch.cat([past[:, None].expand(-1, count, -1, -1), actions], 2)
             actions = actions.unfold(2, reads, 1).transpose(3, 4)  # [B, N, H, W, A]
         given = actions.movedim(2, 0).reshape(horizon, batch * count, -1).contiguous()
-        ready = self._ready()
+        rows, ready = batch * count, self._ready()
+        states = actions.new_empty(horizon, rows, size)
+        parts = max(1, round(rows / (TILE * torch.get_num_threads()))) if actions.device.type == "cpu" else 1
+        if self.kernels is not None:
+            self.kernels.follow(self._copied[3], history, given, states, -(-rows // parts))
+            return states.view(horizon, batch, count, 1, size).permute(1, 2, 0, 3, 4)
         known = known_frames(history[:, :, 0].flatten(1), ready[0], ready[-1], min(reads, horizon), size)
         before = history[:, -1, 0]
         if batch > 1:  # else one row, for all
             known, before = known.repeat_interleave(count, 1), before.repeat_interleave(count, 0)
-        rows = batch * count
-        states = actions.new_empty(horizon, rows, size)
-        parts = max(1, round(rows / (TILE * torch.get_num_threads()))) if actions.device.type == "cpu" else 1
-        if self.kernels is not None:
-            self.kernels.follow(self._copied[3], known, before, given, states, -(-rows // parts))
-            parts = 0
         for part in range(parts):
             these = slice(part * rows // parts, (part + 1) * rows // parts)
             own = (known[:, these], before[these]) if batch > 1 else (known, before)

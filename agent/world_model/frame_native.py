@@ -34,7 +34,7 @@ SOURCE = r"""
 static inline float silu(float x) {
     float y = x < -87.0f ? 87.0f : (x > 87.0f ? -87.0f : -x);
     float n = rintf(y * 1.44269504f), r = fmaf(n, 2.12194440e-4f, fmaf(n, -0.693359375f, y));
-    float p = fmaf(fmaf(fmaf(1.9875691500e-4f, r, 1.3981999507e-3f), r, 8.3334519073e-3f), r, 4.1665795894e-2f);
+    float p = fmaf(fmaf(1.3981999507e-3f, r, 8.3334519073e-3f), r, 4.1665795894e-2f);
     p = fmaf(fmaf(p, r, 1.6666665459e-1f), r, 5.0000001201e-1f);
     p = fmaf(p * r, r, r + 1.0f);
     int32_t bits = ((int32_t)n + 127) << 23;
@@ -44,17 +44,18 @@ static inline float silu(float x) {
 }
 
 // hidden = silu(norm(hidden + base + actions acting)): the first layer's actions, bias, layer norm (of mean 0 already) and SiLU
-static void join(float *restrict hidden, long rows, long width, int empty, const float *restrict base, long stride,
+static void join(float *restrict hidden, long rows, long width, int empty, const float *base, long first, long count,
                  const float *restrict actions, const float *restrict acting, long size,
                  const float *restrict gain, const float *restrict shift, float eps) {
-    for (long i = 0; i < rows; i++, hidden += width, base += stride, actions += size) {
+    for (long i = 0; i < rows; i++, hidden += width, actions += size) {
+        const float *restrict own = base + (count ? (first + i) / count : 0) * width;
         float square = 0.0f;
         if (empty) memset(hidden, 0, width * sizeof(float));
         for (long k = 2; k < size; k++)
             for (long j = 0; j < width; j++) hidden[j] += actions[k] * acting[k * width + j];
         const float u = actions[0], w = size > 1 ? actions[1] : 0.0f, *second = acting + (size > 1 ? width : 0);
         for (long j = 0; j < width; j++) {
-            const float x = hidden[j] + base[j] + u * acting[j] + w * second[j];
+            const float x = hidden[j] + own[j] + u * acting[j] + w * second[j];
             hidden[j] = x;
             square += x * x;
         }
@@ -65,48 +66,55 @@ static void join(float *restrict hidden, long rows, long width, int empty, const
 
 // hidden = silu(hidden + bias), the second layer's; after = before + beyond, to which the third one's product is added
 static void leave(float *restrict hidden, long rows, long width, const float *restrict bias,
-                  float *restrict after, const float *restrict before, long stride, const float *restrict beyond, long size) {
-    for (long i = 0; i < rows; i++, hidden += width, after += size, before += stride) {
+                  float *restrict after, const float *before, long first, long count, long stride,
+                  const float *restrict beyond, long size) {
+    for (long i = 0; i < rows; i++, hidden += width, after += size) {
+        const float *restrict own = before + (first + i) / count * stride;
         for (long j = 0; j < width; j++) hidden[j] = silu(hidden[j] + bias[j]);
-        for (long j = 0; j < size; j++) after[j] = before[j] + beyond[j];
+        for (long j = 0; j < size; j++) after[j] = own[j] + beyond[j];
     }
 }
 
 typedef void gemm_t(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
                     const int *, const float *, const int *, const float *, float *, const int *);
 
-// c = a b + kept c, for row-major a [rows, inner], b [inner, width]: BLAS counts by columns, so that it is told b a
-static void product(gemm_t *gemm, const float *a, const float *b, float *c, int rows, int inner, int width, float kept) {
+// c = a b + kept c, for a [rows, inner] whose rows lie `apart`, b [inner, width]; BLAS counts by columns: it is told b a
+static void product(gemm_t *gemm, const float *a, int apart, const float *b, float *c, int rows, int inner, int width,
+                    float kept) {
     const float one = 1.0f;
-    gemm("N", "N", &width, &rows, &inner, &one, b, &width, a, &inner, &kept, c, &width);
+    gemm("N", "N", &width, &rows, &inner, &one, b, &width, a, &apart, &kept, c, &width);
 }
 
 struct work {
     gemm_t *gemm;
-    long steps, rows, tile, width, size, acts, reads, known_rows;
-    const float *known, *before, *given, *state, *acting, *inner, *out, *bias, *gain, *shift, *within, *beyond;
-    float *hidden, *second, *after, eps;
+    long steps, batch, count, tile, width, size, acts, reads;
+    const float *frames, *given, *state, *acting, *inner, *out, *bias, *gain, *shift, *within, *beyond;
+    float *hidden, *second, *known, *after, eps;
 };
 
 void follow(const struct work *w) {
-    const long width = w->width, size = w->size, shared = w->known_rows == 1;
-    for (long first = 0; first < w->rows; first += w->tile) {
-        const long rows = w->rows - first < w->tile ? w->rows - first : w->tile;
+    const long width = w->width, size = w->size, all = w->batch * w->count, seen = w->reads * size;
+    for (long step = 0; step < w->reads && step < w->steps; step++) {  // what the first layer says of frames that are known
+        float *known = w->known + step * w->batch * width;
+        for (long i = 0; i < w->batch; i++) memcpy(known + i * width, w->bias, width * sizeof(float));
+        product(w->gemm, w->frames + step * size, seen, w->state, known, w->batch, seen - step * size, width, 1.0f);
+    }
+    for (long first = 0; first < all; first += w->tile) {
+        const long rows = all - first < w->tile ? all - first : w->tile;
         for (long step = 0; step < w->steps; step++) {
-            const long frames = step < w->reads ? step : w->reads, known = step < w->reads;
-            float *after = w->after + (step * w->rows + first) * size;
+            const long frames = step < w->reads ? step : w->reads;
+            const int known = step < w->reads;
+            float *after = w->after + (step * all + first) * size;
             for (long k = 0; k < frames; k++)
-                product(w->gemm, after - (frames - k) * w->rows * size, w->state + (w->reads - frames + k) * size * width,
+                product(w->gemm, after - (frames - k) * all * size, size, w->state + (w->reads - frames + k) * size * width,
                         w->hidden, rows, size, width, k > 0);
-            join(w->hidden, rows, width, !frames,
-                 known ? w->known + (step * w->known_rows + (shared ? 0 : first)) * width : w->bias,
-                 known && !shared ? width : 0, w->given + (step * w->rows + first) * w->acts, w->acting, w->acts,
-                 w->gain, w->shift, w->eps);
-            product(w->gemm, w->hidden, w->inner, w->second, rows, width, width, 0.0f);
-            leave(w->second, rows, width, w->within, after,
-                  step ? after - w->rows * size : w->before + (shared ? 0 : first * size), step || !shared ? size : 0,
-                  w->beyond, size);
-            product(w->gemm, w->second, w->out, after, rows, width, size, 1.0f);
+            join(w->hidden, rows, width, !frames, known ? w->known + step * w->batch * width : w->bias, first,
+                 known ? w->count : 0, w->given + (step * all + first) * w->acts, w->acting, w->acts, w->gain, w->shift,
+                 w->eps);
+            product(w->gemm, w->hidden, width, w->inner, w->second, rows, width, width, 0.0f);
+            leave(w->second, rows, width, w->within, after, step ? after - all * size : w->frames + seen - size,
+                  step ? 0 : first, step ? 1 : w->count, step ? size : seen, w->beyond, size);
+            product(w->gemm, w->second, width, w->out, after, rows, width, size, 1.0f);
         }
     }
 }
@@ -114,9 +122,9 @@ void follow(const struct work *w) {
 # Sums in any order, as torch's; not -ffast-math, which would change how the whole process treats the smallest numbers.
 FLAGS = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 WIDE = ["-mprefer-vector-width=512"]
-COUNTS = ("steps", "rows", "tile", "width", "size", "acts", "reads", "known_rows")
-READ = (*("known", "before", "given", "state", "acting", "inner", "out", "bias"), *("gain", "shift", "within", "beyond"))
-WRITTEN = ("hidden", "second", "after")
+COUNTS = ("steps", "batch", "count", "tile", "width", "size", "acts", "reads")
+READ = ("frames", "given", "state", "acting", "inner", "out", "bias", "gain", "shift", "within", "beyond")
+WRITTEN = ("hidden", "second", "known", "after")
 
 
 class Work(ctypes.Structure):
@@ -146,13 +154,15 @@ class Kernels:
         counts = {"width": len(inner), "size": size, "acts": len(acting), "reads": len(state) // size}
         return Work(gemm=self._gemm, eps=norm.eps, **counts, **{name: value.data_ptr() for name, value in layers.items()})
 
-    def follow(self, work: Work, known: Tensor, before: Tensor, given: Tensor, after: Tensor, tile: int) -> None:
-        work = Work.from_buffer_copy(work)
-        known, before = known.contiguous(), before.contiguous()
-        hidden = after.new_empty(2, tile, work.width)
-        work.steps, work.rows, work.tile, work.known_rows = after.shape[0], after.shape[1], tile, known.shape[1]
-        work.known, work.before, work.given, work.after = (value.data_ptr() for value in (known, before, given, after))
-        work.hidden, work.second = hidden.data_ptr(), hidden[1].data_ptr()
+    def follow(self, work: Work, history: Tensor, given: Tensor, after: Tensor, tile: int) -> None:
+        """`history` [B, W, 1, D], actions `given` [H, B N, W A] to each step."""
+        work, history = Work.from_buffer_copy(work), history.contiguous()
+        work.steps, work.batch, work.count = len(after), len(history), after.shape[1] // len(history)
+        work.tile = tile
+        hidden = after.new_empty(2 * tile + work.batch * work.reads, work.width)
+        work.frames, work.given, work.after, work.hidden = (each.data_ptr() for each in (history, given, after, hidden))
+        work.second = work.hidden + tile * work.width * hidden.element_size()
+        work.known = work.second + tile * work.width * hidden.element_size()
         self._follow(work)
 
 
