@@ -41,7 +41,9 @@ def main(args: argparse.Namespace, robots: tuple[str, ...] = ()) -> int:
         else:
             from objective_agent.simulation.benchmarks.plans import PlanSettings, collect_plans
 
-            settings = PlanSettings(args.task, args.model, args.seed, policy=args.policy, controller=load_settings(args.params))
+            settings = PlanSettings(
+                args.task, args.model, args.seed, policy=args.policy, controller=load_settings(args.params, args.task)
+            )
             found = collect_plans(settings, args.out, args.episodes or EPISODES, args.jobs, about, said)
     if args.json is not None:
         arguments.write_json(args.json, found)

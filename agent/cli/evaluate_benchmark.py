@@ -69,7 +69,7 @@ def make_protocol(args: argparse.Namespace):
             raise InputError(f"--{name}: is for the robot's tasks; {args.task} is a benchmark: leave it out")
     if not args.model:
         raise InputError(f"--task {args.task} needs --model DIR: a model that train made of this task's data")
-    settings = load_settings(args.params)
+    settings = load_settings(args.params, args.task)
     if args.optimizer and args.optimizer != settings.optimizer.plugin:
         kept = plugins.resolve("optimizer", args.optimizer).Config.model_fields
         same = {name: value for name, value in settings.optimizer.settings.items() if name in kept}
@@ -95,11 +95,15 @@ def training(model: str) -> dict:
     }
 
 
-def load_settings(path: str | None):
-    """The ControllerSettings of a YAML file; without one, the defaults."""
+def load_settings(path: str | None, task: str):
+    """The ControllerSettings of a YAML file; without one, what ships for the task (config/plan_TASK.yaml), or the defaults."""
+    from objective_agent import resources
     from objective_agent.config import validate
     from objective_agent.simulation.benchmarks.controller import ControllerSettings
 
+    shipped = f"plan_{task}.yaml"
+    if path is None and shipped in resources.listing("config"):
+        path = str(resources.resource("config", shipped))
     return (
         ControllerSettings() if path is None else validate(ControllerSettings, arguments.read_settings(path, "--params"), path)
     )

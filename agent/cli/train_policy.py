@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
         from objective_agent.cli.evaluate_benchmark import load_settings
         from objective_agent.simulation.benchmarks.plans import Imagined, stride
 
-        energies = None if shown else Imagined(args.model, plans, load_settings(args.params))
+        energies = None if shown else Imagined(args.model, plans, load_settings(args.params, str(card.get("task"))))
         about |= {"stride": stride(plans)}
     with progress() as report:
         section = add_policy(
@@ -72,7 +72,7 @@ def demonstrated(args: argparse.Namespace, folder: Path, card: dict) -> Plans:
     frames = Frames(data, devices.find(args.device, "--device"))
     with progress() as report:
         return plans_of(
-            encoder, frames, int(shape["history"]), load_settings(args.params).horizon, seed=args.seed,
+            encoder, frames, int(shape["history"]), load_settings(args.params, data.task).horizon, seed=args.seed,
             report=lambda done, total: report("encoding", done / total, ""),
         )  # fmt: skip
 

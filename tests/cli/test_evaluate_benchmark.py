@@ -25,7 +25,8 @@ def evaluate(model, *more, task="two_room_random"):
 
 
 def without_times(result: dict) -> dict:
-    rows = {name: {k: v for k, v in row.items() if k != "planning_ms"} for name, row in result["rows"].items()}
+    times = {"planning_ms", "per_episode_ms", "planning_share"}
+    rows = {name: {k: v for k, v in row.items() if k not in times} for name, row in result["rows"].items()}
     records = [{k: v for k, v in record.items() if k != "timing"} for record in result["per_episode"]]
     return {**result, "rows": rows, "per_episode": records}
 
@@ -52,7 +53,8 @@ def test_an_interrupted_run_goes_on_and_workers_change_nothing(model, whole, tmp
     partial = out.with_name("result.json.partial.jsonl")
     lines = [{"protocol": whole["digest"]}, *whole["per_episode"][:2]]
     for record in lines[1:]:
-        record["timing"] = {name: {"planning_ms": [1.0]} if name != "seconds" else 1.0 for name in record["timing"]}
+        one = {"planning_ms": [1.0], "episode_ms": {"planning": 1.0, "encoder": 0.0}}
+        record["timing"] = {name: one if name != "seconds" else 1.0 for name in record["timing"]}
     partial.write_text("\n".join(json.dumps(line) for line in lines) + '\n{"index": 2, "rows": {"agent"')
     assert evaluate(model, "--episodes", 5, "--json", out) == 2  # never silently over an unfinished run
     assert evaluate(model, "--episodes", 5, "--json", out, "--resume", "--jobs", 2) == 0
@@ -88,3 +90,14 @@ def test_settings_with_unknown_keys_are_refused(model, capsys, tmp_path):
     (tmp_path / "settings.yaml").write_text("horizont: 3\n")
     assert evaluate(model, "--params", tmp_path / "settings.yaml") == 2
     assert "horizont: unknown parameter" in capsys.readouterr().err
+
+
+def test_a_tasks_own_planner_settings_hold_where_none_are_given(tmp_path):
+    from objective_agent.cli.evaluate_benchmark import load_settings
+    from objective_agent.simulation.benchmarks.controller import ControllerSettings
+
+    shipped = load_settings(None, "push_t")
+    assert shipped.deadline and shipped.horizon == 5 and shipped.optimizer.settings["samples"] == 256
+    assert load_settings(None, "maze") == load_settings(None, "gym:CartPole-v1") == ControllerSettings()
+    (tmp_path / "mine.yaml").write_text("horizon: 3")
+    assert load_settings(str(tmp_path / "mine.yaml"), "push_t") == ControllerSettings(horizon=3)
