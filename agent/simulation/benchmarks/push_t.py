@@ -63,8 +63,6 @@ class PushT(Benchmark):
     tolerance: ClassVar[float] = 1.0
     episode_steps: ClassVar[int] = 40
     episodes_per_layout: ClassVar[int] = 1
-    poking: ClassVar[float] = 0.0
-    """Share of the stretches of collected episodes in which the pusher pokes; goals come from episodes without."""
 
     def __init__(self, render_mode: str | None = "rgb_array"):
         super().__init__(render_mode)
@@ -85,10 +83,10 @@ class PushT(Benchmark):
         world = self._spare = self._spare or PushT()
         while True:
             world.place(self.draw_state(layout, random), layout)
-            pusher = Pusher(random, REACH)
+            policy = world.explore(random)
             states = [world.read_state()]
             for _ in range(self.episode_steps):
-                world.advance(pusher(*_parts(np.asarray(states[-1], float))).astype(float))
+                world.advance(np.asarray(policy(None, {"state": states[-1]}), float))
                 states.append(world.read_state())
             states = np.array(states, float)
             move, turn = _moved(states[:-GOAL_STEPS], states[GOAL_STEPS:])
@@ -160,7 +158,7 @@ class PushT(Benchmark):
 
     def explore(self, random: np.random.Generator) -> Policy:
         """The scripted pusher with noise; it reads the state."""
-        pusher = Pusher(random, REACH, self.poking)
+        pusher = Pusher(random, REACH)
         return lambda image, info: pusher(*_parts(np.asarray(info["state"], float)))
 
     @property

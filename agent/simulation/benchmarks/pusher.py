@@ -5,8 +5,7 @@ where the block shall go (a displacement `d` and a turn `t`), and chooses the co
 quasi-static friction a push `f` at the point `p` moves the block along the twist (f, (p - c) x f / r) about its centre of
 friction `c` with a characteristic length `r` (the ellipsoidal limit surface: Goyal, Ruina and Papadopoulos 1991), so the
 contact is drawn from a softmax over the cosine between that twist and the wanted one (d, r t).  Some stretches are plain
-random walks, so that free motion, glancing touches and pauses are in the data as well; and in others, if wanted, it pokes at
-the block from wherever it is, for a planner imagines more than a good pusher does.
+random walks, so that free motion, glancing touches and pauses are in the data as well.
 """
 
 from __future__ import annotations
@@ -61,12 +60,11 @@ def block_inside(position: np.ndarray, angle: float) -> bool:
 class Pusher:
     """Actions for an agent that moves by `reach` pixels per unit of action; one instance per episode.
 
-    Called with the agent's position [2], the block's position [2] and angle (pixels, radians); gives an action [2].  `poking`:
-    share of the stretches in which it aims at a new point of the block in every step.
+    Called with the agent's position [2], the block's position [2] and angle (pixels, radians); gives an action [2].
     """
 
-    def __init__(self, random: np.random.Generator, reach: float, poking: float = 0.0):
-        self.random, self.reach, self.poking = random, reach, poking
+    def __init__(self, random: np.random.Generator, reach: float):
+        self.random, self.reach = random, reach
         self._left = 0  # steps until the next plan
         self._mode = "walk"
 
@@ -79,8 +77,6 @@ class Pusher:
             step = self._speed * self.reach * np.array([np.cos(self._heading), np.sin(self._heading)])
             if not _inside(agent + step):
                 self._heading += np.pi / 2
-        elif self._mode == "poke":
-            step = self._poke(agent, position, angle)
         else:
             step = self._approach_or_push(agent, position, angle)
         action = step / self.reach + self.random.normal(0, self._noise, 2)
@@ -90,12 +86,8 @@ class Pusher:
         random = self.random
         self._noise = float(random.choice([0.03, 0.1, 0.25]))
         self._speed = float(random.uniform(0.1, 1.0))
-        kind = random.random()
-        if kind < 0.15:
+        if random.random() < 0.15:
             self._mode, self._left, self._heading = "walk", int(random.integers(2, 7)), random.uniform(-np.pi, np.pi)
-            return
-        if kind < 0.15 + self.poking and _central(position, angle):
-            self._mode, self._left = "poke", int(random.integers(4, 11))
             return
         turn = rotation(angle)
         wanted = random.uniform(140, 372, 2) - (position + turn @ CENTRE)  # into the middle of the field, off the walls
@@ -130,13 +122,6 @@ class Pusher:
         direction = (aim - agent) / (np.linalg.norm(aim - agent) + 1e-9)
         return direction * self._speed * self.reach
 
-    def _poke(self, agent: np.ndarray, position: np.ndarray, angle: float) -> np.ndarray:
-        """Towards a point of the block, and beyond."""
-        point = position + rotation(angle) @ POINTS[self.random.integers(len(POINTS))] + self.random.normal(0, 15, 2)
-        if not _central(position, angle):
-            self._left = 0
-        return self._capped((point - agent) * self.random.uniform(0.3, 2.0))
-
     def _waypoint(self, agent: np.ndarray, stand: np.ndarray, position: np.ndarray, angle: float) -> np.ndarray:
         """`stand` where the way is free, else a point further round the block."""
         way = agent + (stand - agent) * np.linspace(0.1, 1.0, 12)[:, None]
@@ -153,11 +138,6 @@ class Pusher:
 
     def _capped(self, step: np.ndarray) -> np.ndarray:
         return step * min(1.0, self.reach / (np.linalg.norm(step) + 1e-9))
-
-
-def _central(position: np.ndarray, angle: float) -> bool:
-    """Whether the block lies well off the walls."""
-    return bool(np.abs(position + rotation(angle) @ CENTRE - np.mean(FIELD)).max() < 130)
 
 
 def _inside(points: np.ndarray) -> np.ndarray:
