@@ -6,9 +6,9 @@
     policy     the policy alone
 
 Whatever the setting but `plan`, the policy answers when there is too little time left for an iteration of the search: fallback.
-Where the problem has guardrails the policy's plans are imagined and checked as any candidate is, once: the better of its mean
-and what is left of the last plan (its best member, where there is none) is done only if it keeps them and gains
-enough over standing still; else the search takes over, or, where there is no time or no search, the robot brakes.
+Where the problem has guardrails the policy's plans are imagined and checked as any candidate is, once: the best of its mean,
+its members and what is left of the last plan is done only if it keeps them and gains enough over standing still; else the
+search takes over, or, where there is no time or no search, the robot brakes.
 `Plan.mode` says who acted: "optimizer", "policy", "fallback" or "braking"; `Plan.confidence` what the policy thought of it.
 """
 
@@ -83,7 +83,7 @@ class Habits:
                 return self._unchecked(problem, mean[:, 0], mode)
             problem = as_tensors(problem)
             if problem.warm_start is not None:
-                others = problem.warm_start[:, None]
+                others = torch.cat([others, problem.warm_start[:, None]], 1)
             actions = limited(problem, torch.cat([mean, others], 1))
             actions = with_known(actions[:, :1], actions[:, 1:])
             evaluation = evaluate(problem, actions)
