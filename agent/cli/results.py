@@ -65,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
 
 def gather(folder: Path):
     """The Material of a folder: its *.json, bars.yaml and notes.yaml.  InputError for what can't be used."""
-    from objective_agent.results import ablations, benchmarks, cards, evaluations, expectations
+    from objective_agent.results import ablations, benchmarks, cards, evaluations, expectations, habits
     from objective_agent.results.bars import load_bars
     from objective_agent.results.render import Material
 
@@ -84,7 +84,11 @@ def gather(folder: Path):
         elif cards.is_card(content):
             material.models.append(cards.parse(content, name))
         else:
-            found.append(evaluations.parse(content, name))
+            evaluation = evaluations.parse(content, name)
+            if habits.has_habits(content := evaluations.compact(content)):
+                material.habits.append(content | {"source": name})
+            else:
+                found.append(evaluation)
     material.conditions = evaluations.merge(found)
     return material
 

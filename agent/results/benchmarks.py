@@ -169,7 +169,7 @@ def section(results: Sequence[dict], about: Mapping[str, About]) -> list[str]:
     parts = ["## Benchmarks", INTRO, *_overview(tasks, about)]
     for task, of_task in tasks.items():
         parts += _task(task, of_task, about.get(task, About()))
-    return [*parts, *habits.section([found for found in results if habits.has_habits(found)])]
+    return parts
 
 
 def _place(found: dict) -> tuple:

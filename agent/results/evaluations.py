@@ -18,6 +18,9 @@ KIND = "evaluation"
 AGENT = "agent"
 PER_EPISODE = ("success", "seconds", "contacts", "contacts_moving")
 SUMS = ("gate_ticks", "gate_held", "decisions", "braking", "guardrail_violations")
+HABITS = ("per_episode_ms", "modes", "planning_share")
+"""Of rows where habits may act (`results/habits.py`): planning time, who acted, and the share of the agent's planning time."""
+
 ABOUT = ("task", "model", "seed", "optimizer", "command", "parameters_digest", "hardware")
 
 
@@ -58,7 +61,7 @@ def compact(result: dict) -> dict:
     if result.get("kind") == KIND:
         return result
     records = sorted(result["per_episode"], key=lambda record: record["index"])
-    top = {"planning_ms": result.get("planning_ms"), "deadline_misses": result.get("deadline_misses")}
+    top = {key: result.get(key) for key in ("planning_ms", "deadline_misses", *HABITS)}
     timed = {AGENT: top, **result.get("rows", {})}
     return {
         "kind": KIND,
@@ -86,6 +89,7 @@ def _compact_row(name: str, records: Sequence[dict], timed: dict) -> dict:
         "sums": {key: sum(row[key] for row in rows) for key in SUMS if key in rows[0]},
         "planning_ms": timed.get("planning_ms"),
         "deadline_misses": timed.get("deadline_misses"),
+        **{key: timed[key] for key in HABITS if timed.get(key) is not None},
     }
 
 

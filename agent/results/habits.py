@@ -20,11 +20,11 @@ MOST = 0.15
 
 INTRO = """Success of the search alone (`agent`) and with habits ([mode1.md](mode1.md)) on the same episodes. Difference: to the
 agent, with its 95 % interval (Newcombe 1998, as if unpaired: on the wide side); not inferior: all of it above -3 points.
-Planning time: per episode, from representation to action, without the encoder."""
+Planning time: per episode, from representation to action, without the encoder (of the robot: processor time of its planner)."""
 
 
 def has_habits(found: dict) -> bool:
-    """Whether a compact benchmark result is about habits."""
+    """Whether a compact result is about habits."""
     return any(name in ROWS and "planning_share" in row for name, row in found["rows"].items())
 
 
@@ -37,7 +37,7 @@ def section(results: Sequence[dict]) -> list[str]:
         return []
     head = ("task", "controller", "success (95 %)", "difference", "not inferior", "planning ms", "of the agent's", "who acted")
     files = [f"- `{found['source']}`: `{found.get('command')}`." for found in results]
-    return ["### Habits", INTRO, markdown(head, rows, left=2), "\n".join(files)]
+    return ["## Habits", INTRO, markdown(head, rows, left=2), "\n".join(files)]
 
 
 def _lines(found: dict) -> list[tuple[str, ...]]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from objective_agent.results import benchmarks, cards, expectations
+from objective_agent.results import benchmarks, cards, expectations, habits
 from objective_agent.results.bars import Bars, Verdict, judge
 from objective_agent.results.benchmarks import About
 from objective_agent.results.evaluations import AGENT, Condition, Evaluation, Row, common
@@ -55,6 +55,7 @@ class Material:
     benchmarks: list[dict] = field(default_factory=list)
     about_benchmarks: dict[str, About] = field(default_factory=dict)
     expectations: list[dict] = field(default_factory=list)
+    habits: list[dict] = field(default_factory=list)
 
 
 def page(material: Material) -> str:
@@ -68,6 +69,7 @@ def page(material: Material) -> str:
     for found in material.ablations:
         parts += ablations.section(found, material.notes.get("ablations") or {})
     parts += benchmarks.section(material.benchmarks, material.about_benchmarks)
+    parts += habits.section([*material.habits, *(found for found in material.benchmarks if habits.has_habits(found))])
     parts += expectations.section(material.expectations)
     return "\n\n".join(parts) + "\n"
 

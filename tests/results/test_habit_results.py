@@ -1,8 +1,12 @@
 """What the page says of habits: as good as the search or not, at which share of its time."""
 
+import json
+
 import pytest
 
-from objective_agent.results import benchmarks
+from objective_agent.cli.main import main
+from objective_agent.results import benchmarks, evaluations, render
+from objective_agent.results.render import Material
 from objective_agent.results.statistics import difference_interval
 
 
@@ -23,12 +27,12 @@ def made(agent: list[bool], adaptive: list[bool], share=0.1, task="maze") -> dic
 
 
 def page(*results: dict) -> str:
-    return "\n".join(benchmarks.section([benchmarks.parse(each, f"{n}.json") for n, each in enumerate(results)], {}))
+    return render.page(Material(benchmarks=[benchmarks.parse(each, f"{n}.json") for n, each in enumerate(results)]))
 
 
 def test_habits_stand_in_a_table_of_their_own():
     text = page(made([True] * 300, [True] * 300))
-    assert "### Habits" in text and "### `maze`" not in text
+    assert "## Habits" in text and "### `maze`" not in text
     (line,) = [line for line in text.splitlines() if "`adaptive`" in line and line.startswith("|")]
     assert "| yes |" in line and "10.0 %" in line and "policy 95.0 %" in line and "+0.0 (-1.3 to +1.3)" in line
 
@@ -43,3 +47,28 @@ def test_the_interval_of_a_difference():
     # Newcombe 1998, Statistics in Medicine 17:873: 56/70 against 48/80 gives .0524 to .3339 (method 10)
     low, high = difference_interval([True] * 56 + [False] * 14, [True] * 48 + [False] * 32)
     assert low == pytest.approx(0.0524, abs=2e-4) and high == pytest.approx(0.3339, abs=2e-4)
+
+
+def test_the_robots_habits_stand_there_too_and_not_among_its_conditions(tmp_path):
+    row = {"success": True, "seconds": 8.0, "contacts": 0, "contacts_moving": 0}
+    records = [
+        {
+            "index": n,
+            "world": f"w{n}",
+            "start": [0, 0, 0],
+            "goal": [1, 1],
+            "blocked": True,
+            "rows": {"agent": row, "adaptive": row},
+        }
+        for n in range(300)
+    ]
+    adaptive = {"per_episode_ms": {"planning": 150.0}, "modes": {"followed": 0.9, "optimizer": 0.1}, "planning_share": 0.1}
+    result = {"task": "apartment", "seed": 1, "model": "m" * 64, "per_episode": records, "rows": {"adaptive": adaptive}}
+    result |= {"per_episode_ms": {"planning": 1500.0}, "modes": {"optimizer": 1.0}, "command": "objective-agent x"}
+    (tmp_path / "one.json").write_text(json.dumps(evaluations.compact(result)))
+    out = tmp_path / "page.md"
+    assert main(["results", "--from", str(tmp_path), "--out", str(out)]) == 0
+    text = out.read_text()
+    assert "## `apartment`" not in text and "## Habits" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("| `apartment` | `adaptive`")]
+    assert "| yes | 150.0 | 10.0 % | followed 90.0 %, optimizer 10.0 % |" in line
