@@ -124,11 +124,12 @@ class Residual(Member):
             actions = torch.cat([past[:, None].expand(-1, count, -1, -1), actions], 2)
             actions = actions.unfold(2, reads, 1).transpose(3, 4)  # [B, N, H, W, A]
         given = actions.movedim(2, 0).reshape(horizon, batch * count, -1).contiguous()
-        rows, ready = batch * count, self._ready()
+        rows, copied = batch * count, self._copies()  # held here: another thread may make new ones
+        ready, work = copied[2:]
         states = actions.new_empty(horizon, rows, size)
         parts = max(1, round(rows / (TILE * torch.get_num_threads()))) if actions.device.type == "cpu" else 1
-        if self.kernels is not None:
-            self.kernels.follow(self._copied[3], history, given, states, -(-rows // parts))
+        if work is not None:
+            self.kernels.follow(work, history, given, states, -(-rows // parts))
             return states.view(horizon, batch, count, 1, size).permute(1, 2, 0, 3, 4)
         known = known_frames(history[:, :, 0].flatten(1), ready[0], ready[-1], min(reads, horizon), size)
         before = history[:, -1, 0]
@@ -155,8 +156,9 @@ class Residual(Member):
             following = after[step].copy_(before).add_(beyond) if not step else torch.add(before, beyond, out=after[step])
             before = following.addmm_(functional.silu(hidden, inplace=True), out)
 
-    def _ready(self) -> tuple[Tensor, ...]:
-        """(state [W D, hidden], oldest frame first; acting; inner; out; the first layer's bias), as products like them best.
+    def _copies(self) -> tuple:
+        """(version, weights, ready, what the compiled kernels are told); `ready`: state [W D, hidden], oldest frame first;
+        acting; inner; out; the first layer's bias, as products like them best.
 
         Weights are kept as [out, in]; laid out as [in, out] they are multiplied with up to a fifth faster, so that they are
         copied once, and again when they have changed.  For the compiled kernels the first layer's are such that what it gives
@@ -167,7 +169,8 @@ class Residual(Member):
         weights = [layer._parameters[name] for name in ("weight", "bias") for layer in layers]
         weights = [value for value in weights if value is not None]  # actions have no bias of their own
         version = [self.kernels, *(None if value.is_inference() else (value.data_ptr(), value._version) for value in weights)]
-        if self._copied is None or None in version[1:] or self._copied[0] != version:
+        copied = self._copied
+        if copied is None or None in version[1:] or copied[0] != version:
             weights = [value.detach() for value in weights]  # kept, so that no others can take their place in memory
             state, acting, inner, out = (value.T.contiguous() for value in weights[:4])
             first = [state, acting, weights[5]]
@@ -175,8 +178,8 @@ class Residual(Member):
                 first = [value - value.mean(-1, keepdim=True) for value in first]
             ready = (*first[:2], inner, out, first[2])
             work = None if self.kernels is None else self.kernels.work(self, ready)
-            self._copied = version, weights, ready, work
-        return self._copied[2]
+            copied = self._copied = version, weights, ready, work
+        return copied
 
 
 def known_frames(frames: Tensor, state: Tensor, bias: Tensor, steps: int, size: int) -> Tensor:

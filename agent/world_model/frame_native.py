@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from objective_agent import devices
-from objective_agent.types import ConfigurationError
+from objective_agent.types import ConfigurationError, InputError
 
 if TYPE_CHECKING:
     from objective_agent.world_model.frame_members import Residual
@@ -149,13 +149,19 @@ class Kernels:
         """What is the same in every call, for as long as the weights are; `ready` must be kept as long."""
         state, acting, inner, out, bias = ready
         size, norm = out.shape[1], member.norm
+        if out.dtype != torch.float32 or out.device.type != "cpu":
+            raise ConfigurationError(
+                f"kernels compiled: need float32 on the CPU, not {out.dtype} on {out.device}; set kernels to torch"
+            )
         layers = {"state": state, "acting": acting, "inner": inner, "out": out, "bias": bias, "gain": norm.weight}
         layers |= {"shift": norm.bias, "within": member.inner.bias, "beyond": member.out.bias}
         counts = {"width": len(inner), "size": size, "acts": len(acting), "reads": len(state) // size}
         return Work(gemm=self._gemm, eps=norm.eps, **counts, **{name: value.data_ptr() for name, value in layers.items()})
 
     def follow(self, work: Work, history: Tensor, given: Tensor, after: Tensor, tile: int) -> None:
-        """`history` [B, W, 1, D], actions `given` [H, B N, W A] to each step."""
+        """`history` [B, W, 1, D], actions `given` [H, B N, W A] to each step.  InputError unless all are float32."""
+        if not history.dtype == given.dtype == after.dtype == torch.float32:
+            raise InputError(f"kernels compiled: need float32, not {history.dtype} and {given.dtype}; set kernels to torch")
         work, history = Work.from_buffer_copy(work), history.contiguous()
         work.steps, work.batch, work.count = len(after), len(history), after.shape[1] // len(history)
         work.tile = tile
@@ -168,19 +174,31 @@ class Kernels:
 
 @functools.cache
 def kernels() -> Kernels:
-    """Compiled once per process, which keeps its memory from then on.  ConfigurationError without a working C compiler."""
-    compilers = [name for name in (os.environ.get("CC"), "cc", "gcc", "clang") if name and shutil.which(name)]
-    wrong = "none found"
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "kernels.so"
-        for compiler in compilers:
-            for flags in ([*FLAGS, *WIDE], FLAGS):  # the width is a matter of x86
-                command = [compiler, *flags, "-shared", "-fPIC", "-x", "c", "-", "-o", str(library), "-lm"]
-                done = subprocess.run(command, input=SOURCE, text=True, capture_output=True, check=False)
-                if done.returncode == 0:
-                    devices.keep_memory()
-                    return Kernels(ctypes.CDLL(str(library)), blas())
-                wrong = f"{compiler}: {' '.join(done.stderr.split())[:200]}"
+    """Compiled once per process, which keeps its memory from then on.
+
+    ConfigurationError without a working C compiler, or where its temporary folder can't be written or run from.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            found = Kernels(ctypes.CDLL(str(build(Path(folder)))), blas())
+    except OSError as error:  # a disk that is full or read-only; dlopen of a folder mounted noexec
+        raise ConfigurationError(
+            f"kernels compiled: {error}; let TMPDIR name a folder that can be written and run from, or set kernels to torch"
+        ) from None
+    devices.keep_memory()
+    return found
+
+
+def build(folder: Path) -> Path:
+    """The library, compiled into `folder`."""
+    library, wrong = folder / "kernels.so", "none found"
+    for compiler in (name for name in (os.environ.get("CC"), "cc", "gcc", "clang") if name and shutil.which(name)):
+        for flags in ([*FLAGS, *WIDE], FLAGS):  # the width is a matter of x86
+            command = [compiler, *flags, "-shared", "-fPIC", "-x", "c", "-", "-o", str(library), "-lm"]
+            done = subprocess.run(command, input=SOURCE, text=True, errors="replace", capture_output=True, check=False)
+            if done.returncode == 0:
+                return library
+            wrong = f"{compiler}: {' '.join(done.stderr.split())[:200]}"
     raise ConfigurationError(f"kernels compiled: needs a working C compiler ({wrong}); install gcc, or set kernels to torch")
 
 

@@ -9,7 +9,7 @@ import torch
 
 from objective_agent.config import PluginSpec, RobotParameters
 from objective_agent.plugins import create
-from objective_agent.types import ConfigurationError
+from objective_agent.types import ConfigurationError, InputError
 from objective_agent.world_model import frame_native
 from objective_agent.world_model.frame_members import TILE
 from objective_agent.world_model.frame_network import FramePredictorShape, build_predictor
@@ -85,3 +85,26 @@ def test_kernels_without_a_compiler_or_for_another_predictor_are_refused_in_one_
     spec = PluginSpec(plugin="frame_jepa", model="models/two_room_random", kernels="compiled")
     with pytest.raises(ConfigurationError, match="not place on cpu"):
         create("world_model", spec, RobotParameters())
+
+
+@COMPILER
+def test_a_library_that_may_not_be_run_where_it_is_built_is_one_line(monkeypatch):
+    def refused(path):
+        raise OSError(f"{path}: failed to map segment from shared object")
+
+    monkeypatch.setattr(frame_native.ctypes, "CDLL", refused)
+    frame_native.kernels.cache_clear()
+    with pytest.raises(ConfigurationError, match=r"failed to map segment.*TMPDIR") as caught:
+        frame_native.kernels()
+    assert "\n" not in str(caught.value)
+
+
+@COMPILER
+def test_kernels_refuse_numbers_that_they_would_read_wrongly():
+    network = build_predictor(FramePredictorShape(features=16, hidden=32)).requires_grad_(False)
+    network.members[0].kernels = frame_native.kernels()
+    given = torch.randn(1, 1, 1, 16), torch.zeros(1, 0, 2), torch.randn(1, 4, 3, 2)
+    with torch.inference_mode(), pytest.raises(InputError, match=r"need float32, not torch.float32 and torch.float64"):
+        network.rollout(given[0], given[1].double(), given[2].double())
+    with torch.inference_mode(), pytest.raises(ConfigurationError, match=r"need float32 on the CPU, not torch.float64"):
+        network.double().rollout(*(value.double() for value in given))
