@@ -33,6 +33,8 @@ class Begun:
     state: WorldState
     task: Task
     subgoal: np.ndarray | None = None
+    settings: object = None
+    """The planner's when it was made: modules and world model."""
 
     def predicted(self, stamp: float) -> np.ndarray:
         """The pose [3] that was imagined for `stamp`, mean of the futures, linear between the steps."""

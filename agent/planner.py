@@ -5,9 +5,9 @@ predict the state to the moment at which the action will take effect (latency is
 hand out the first action.
 
 Whether it searches is the configuration's matter (`actor.mode`): with habits (Mode-1) the plan under way is followed while it
-comes true (`following.py`), or the policy acts where its confidence allows (`actor/habits.py`).  After a change of task or a
-surprise there is no plan under way, and where a goal has something that the policy was never told of, it is not asked: then
-Mode-2 searches.
+comes true (`following.py`), or the policy acts where its confidence allows (`actor/habits.py`).  After a change of task, of
+settings or of the world model and after a surprise no plan is followed, and where a goal has something that the policy was
+never told of, it is not asked: then Mode-2 searches.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Planner:
         actor = configuration.actor
         effect = now + latency + state.delay(self.robot.actuator_delay)
         plan, position = None, None
-        if self.habits is not None and actor.mode != "propose" and self._last is not None:
+        if self._may_follow(actor):
             plan, position = follow(self._last, configuration, state, effect, self.guardrails), self._last.subgoal
         if plan is None:
             position, final = self._subgoal(configuration, route, np.asarray(state.pose[0], np.float64))
@@ -160,7 +160,7 @@ class Planner:
                 predicted = self.world_model.advance(state.to_torch(actor.device), effect)
                 problem = self._problem(configuration, predicted, position, final, effect)
                 plan = self._solve(problem, configuration, started + budget)
-            self._last = Begun(plan, effect, state, task, position)
+            self._last = Begun(plan, effect, state, task, position, self._key)
         if self.habits is not None:
             plan = replace(plan, seconds=time.perf_counter() - started)
         seconds = time.perf_counter() - started
@@ -177,6 +177,11 @@ class Planner:
             worked=time.thread_time() - worked,
             deadline_missed=seconds > actor.deadline,
         )
+
+    def _may_follow(self, actor: ActorParameters) -> bool:
+        """Whether there is a plan under way that these very modules made: with others, another world model, one thinks anew."""
+        last = self._last
+        return self.habits is not None and actor.mode != "propose" and last is not None and last.settings is self._key
 
     def _solve(self, problem: Problem, configuration: Configuration, deadline: float) -> Plan:
         if self.habits is None or not self._knows(problem):

@@ -114,7 +114,20 @@ def surprised(body):
     body.settings = cautious(body.settings, 2.0)
 
 
-@pytest.mark.parametrize("event", [in_the_way, pushed, turned, other_task, changed_task, surprised])
+def other_weights(body):
+    cost = body.settings.cost
+    terms = {name: term.model_copy(update={"weight": 1.1 * term.weight}) for name, term in cost.terms.items()}
+    body.settings = body.settings.model_copy(update={"cost": cost.model_copy(update={"terms": terms})})
+
+
+def other_model(body):
+    body.planner.use(Unicycle(Unicycle.Config(), ROBOT))
+
+
+EVENTS = [in_the_way, pushed, turned, other_task, changed_task, surprised, other_weights, other_model]
+
+
+@pytest.mark.parametrize("event", EVENTS)
 def test_a_plan_is_not_followed_when_something_happens(model, event):
     body = Body(model)
     assert body.modes(3) == ["optimizer", "followed", "followed"]

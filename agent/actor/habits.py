@@ -99,15 +99,16 @@ class Habits:
         return bool((plan.energy < (1 - self.gain) * plan.candidate_energy[:, BRAKING]).all())
 
     def _unchecked(self, problem: Problem, actions: torch.Tensor, mode: str) -> Plan:
-        """Nothing can be hit, so nothing is imagined: the energy is unknown."""
+        """Nothing can be hit, so nothing is imagined: the energy is unknown.  "braking" where the policy's plan is no number."""
         low, high = (torch.as_tensor(bound, dtype=actions.dtype, device=actions.device) for bound in
                      (problem.action_low, problem.action_high))  # fmt: skip
         actions = torch.clamp(actions, low, high).cpu()
         batch, horizon = actions.shape[:2]
-        zeros = torch.zeros(batch)
+        zeros, finite = torch.zeros(batch), torch.isfinite(actions).all(2).all(1)
+        actions = torch.where(finite[:, None, None], actions, 0.0)
         return Plan(
             actions=actions,
-            feasible=torch.isfinite(actions.sum((1, 2))),
+            feasible=finite,
             energy=zeros + torch.nan,
             energies={},
             margins={},
@@ -117,7 +118,7 @@ class Habits:
             evaluations=0,
             seconds=0.0,
             stop_reason=HABIT,
-            mode=mode,
+            mode=mode if bool(finite.any()) else "braking",
             dt=problem.dt,
             stamp=problem.state.stamp,
             start=problem.state.stamp,

@@ -2,8 +2,8 @@
 
 The architecture's configurator sets all other modules up for the task at hand.  Here it overlays the task's weights on the
 cost module's, picks the tolerances and who acts (Mode-1 or Mode-2), watches whether the goal is reached, and gives the result a
-number.  Nothing it can be told
-loosens a guardrail: `speed_scale`, `extra_margin`, `guardrail_quantile` of a task only tighten, and no guardrail has a weight.
+number.  Nothing it can be told loosens a guardrail: `speed_scale`, `extra_margin`, `guardrail_quantile` of a task only tighten,
+and no guardrail has a weight.
 """
 
 from __future__ import annotations

@@ -72,7 +72,8 @@ class PlanLog:
 
     def __init__(self, path: str | Path, encoder: str, about: dict[str, Any] | None = None, most_rows: int = MOST_ROWS):
         """`encoder`: sha256 of the model that made the representations.  `about` (JSON values) is kept with a new log."""
-        self.path, self.encoder, self._most, self._since = Path(path), encoder, most_rows, 0
+        self.path, self.encoder, self._most = Path(path), encoder, most_rows
+        self._since = TRIM  # the first row trims what runs too short for that left
         with _Disk(self.path):
             self._base = _connect(self.path)
             with self._base:

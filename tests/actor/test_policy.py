@@ -199,6 +199,9 @@ def test_a_guardrail_is_no_habits_matter():
 def test_a_policy_that_has_become_nan_does_not_act():
     policy = Sure((math.nan, 0.0), confidence=0.99)
     assert habits("adaptive", policy).solve(reach(guardrails=[lambda t: 1 + 0 * t.poses[..., 0]]), math.inf).mode == "optimizer"
+    assert habits("adaptive", policy).solve(reach(), math.inf).mode == "optimizer"
+    held = habits("policy", policy).solve(reach(), math.inf)
+    assert held.mode == "braking" and bool((held.actions == 0).all()) and not bool(held.feasible.any())
     mean, log_std = torch.full((1, 4, 4, 2), torch.nan), torch.zeros(1, 4, 4, 2)
     from policy_models import CALIBRATED
 

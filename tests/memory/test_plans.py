@@ -88,6 +88,10 @@ def test_the_oldest_rows_go(tmp_path):
             log.extend([row(first + step) for step in range(500)])
         assert 500 <= log.rows < 1600
     assert read_plans([tmp_path / "plans.db"]).step[-1] == 2999
+    for run in range(3):  # each too short to count to a thousand
+        with PlanLog(tmp_path / "plans.db", "sha", most_rows=500) as log:
+            log.extend([row(step, run=str(run)) for step in range(200)])
+            assert log.rows == 500
 
 
 def test_another_models_log_and_files_that_are_none_are_refused(tmp_path):
