@@ -20,7 +20,7 @@ from trajectory_msgs.msg import MultiDOFJointTrajectory
 
 from objective_agent.memory.plan_notes import Decided, PlanNotes
 from objective_agent.memory.plans import PlanLog, PlanRow
-from objective_agent.types import ObjectiveAgentError, WorldState
+from objective_agent.types import InputError, WorldState
 from objective_agent_nodes import convert, diagnostics, qos
 from objective_agent_nodes.matching import StampMatcher
 from objective_agent_nodes.snapshot import SentCommands, StateReader, read
@@ -59,8 +59,9 @@ class PlanKeeper:
         """Writes what is whole; can be called twice."""
         if self._thread.is_alive():
             self._notes.flush()
-            self._queue.put(None)
-            self._thread.join(5.0)
+            with suppress(queue.Full):  # a disk that does not answer: the thread ends with the process
+                self._queue.put_nowait(None)
+                self._thread.join(5.0)
 
     def _begin(self) -> None:
         self._notes.flush()
@@ -82,6 +83,8 @@ class PlanKeeper:
         self._add("state", convert.nanoseconds(exact), state)
 
     def _on_plan(self, message: MultiDOFJointTrajectory) -> None:
+        if not message.points or not all(point.velocities for point in message.points):
+            raise InputError("a plan needs a velocity at every point")
         actions = [(point.velocities[0].linear.x, point.velocities[0].angular.z) for point in message.points]
         self._add("plan", convert.nanoseconds(message.header.stamp), np.array(actions, np.float32))
 
@@ -110,11 +113,14 @@ class PlanKeeper:
         while (job := self._queue.get()) is not None:
             model, dt, row = job
             try:
-                if log is None or log.encoder != model:
+                if log is not None and log.encoder != model:
+                    log.close()
+                    log = None
+                if log is None:
                     log = PlanLog(self._path, model, {"dt": dt})
                 log.append(row)
                 self.logged += 1
-            except ObjectiveAgentError as error:
+            except Exception as error:  # whatever it is, the next row may be luckier
                 self.lost += 1
                 self._node.refuse(str(error))
         if log is not None:

@@ -99,7 +99,7 @@ class Habits:
         return bool((plan.energy < (1 - self.gain) * plan.candidate_energy[:, BRAKING]).all())
 
     def _unchecked(self, problem: Problem, actions: torch.Tensor, mode: str) -> Plan:
-        """Nothing can be hit, so nothing is imagined: the energy is unknown.  "braking" where the policy's plan is no number."""
+        """Nothing can be hit, so nothing is imagined: the energy is unknown.  "braking" where the plan is no number."""
         low, high = (torch.as_tensor(bound, dtype=actions.dtype, device=actions.device) for bound in
                      (problem.action_low, problem.action_high))  # fmt: skip
         actions = torch.clamp(actions, low, high).cpu()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -22,16 +23,18 @@ from pursuit_policy import scan_encoder, write_pursuit
 from sensor_msgs.msg import Image as ImageMessage
 from sensor_msgs.msg import LaserScan
 from std_msgs.msg import String
+from trajectory_msgs.msg import MultiDOFJointTrajectory, MultiDOFJointTrajectoryPoint
 
 from objective_agent import plugins
 from objective_agent.config import ActorParameters, PluginSpec, RobotParameters, Task
-from objective_agent.memory.plans import read_plans
+from objective_agent.memory.plans import PlanLog, PlanRow, read_plans
 from objective_agent.types import Odometry, Scan
 from objective_agent_nodes import convert, diagnostics, qos
 from objective_agent_nodes.actor import Actor
 from objective_agent_nodes.base import FAILURE, SUCCESS
 from objective_agent_nodes.memory import Memory
 from objective_agent_nodes.perception import Perception
+from objective_agent_nodes.plan_log import WAITING
 
 
 class Robot:
@@ -122,6 +125,38 @@ def test_an_actor_whose_policy_is_missing_does_not_start(ros, tmp_path):
     ros.add(actor)
     assert actor.trigger_configure() == FAILURE
     assert "none" in actor.failure
+
+
+def test_neither_strange_plans_nor_a_locked_file_stop_the_memory(ros, until, tmp_path):
+    path = tmp_path / "plans.db"
+    with PlanLog(path, "eyes"):
+        holder = sqlite3.connect(path, isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+    memory = Memory(**ros.overrides(plans=str(path)))
+    up(ros, memory)
+    trajectory = ros.node().create_publisher(MultiDOFJointTrajectory, "actor/trajectory", 10)
+    assert until(lambda: trajectory.get_subscription_count())
+    for strange in ([MultiDOFJointTrajectoryPoint()], []):
+        before = memory.refused
+        trajectory.publish(MultiDOFJointTrajectory(points=strange))
+        assert until(lambda before=before: memory.refused > before) and "velocity at every point" in memory.refusal
+    keeper = memory._plans
+    keeper._model = "eyes"
+    row = PlanRow("run", 0, 0, np.ones((1, 4)), np.ones((3, 2)), np.ones(2))
+    for _ in range(WAITING + 2):
+        keeper._keep(row)
+    assert keeper.lost, "more than can wait are let go"
+    keeper.close()
+    assert keeper._thread.is_alive(), "what waits for the disk is not waited for"
+    assert until(lambda: "locked" in memory.refusal, 10.0)
+    while not keeper._queue.empty():  # what would still be tried, 2 s each
+        keeper._queue.get_nowait()
+    holder.execute("ROLLBACK")
+    keeper._keep(row)
+    assert until(lambda: keeper.logged, 10.0), "and it goes on when the file is free"
+    memory.trigger_deactivate(), memory.trigger_cleanup()
+    holder.close()
+    assert len(read_plans([path], "eyes")) == keeper.logged
 
 
 WRITER = """
