@@ -56,6 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     if args.plans != (args.model is not None) or (args.plans and args.task == "mix"):
         raise InputError("--plans and --model go together, with one task (--task maze, --task apartment ...)")
+    if args.policy and not args.plans:
+        raise InputError("--policy: is the share of a log of plans that the policy drives; give --plans as well")
     if args.plans:
         from objective_agent.cli import collect_plans
 

@@ -11,10 +11,7 @@ from collections.abc import Callable
 from objective_agent.cli import arguments
 from objective_agent.types import InputError
 
-EPISODES = 400
-
-
-ROBOT_EPISODES = 200
+EPISODES, ROBOT_EPISODES = 400, 200
 
 
 def main(args: argparse.Namespace, robots: tuple[str, ...] = ()) -> int:

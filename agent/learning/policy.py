@@ -32,6 +32,7 @@ from objective_agent.actor.policy_network import PolicyNetwork, PolicyShape
 from objective_agent.config import NonNegative, Positive, Strict
 from objective_agent.learning.batches import generator
 from objective_agent.learning.card import add_part
+from objective_agent.learning.loop import CollapseError
 from objective_agent.learning.policy_confidence import Energies, calibrated
 from objective_agent.learning.reachability import Progress
 from objective_agent.memory.plans import Plans
@@ -216,6 +217,8 @@ def train(
         optimizer.step()
         step += 1
         now = {"loss": float(loss.detach()), "error": float((mean.detach()[:, :, 0] - wanted[:, :, 0]).abs().mean())}
+        if not math.isfinite(now["loss"]):
+            raise CollapseError(f"step {step}: the loss is not finite; lower learning_rate, or look for wild values in the log")
         smooth = {name: 0.98 * smooth.get(name, value) + 0.02 * value for name, value in now.items()}
         spent = time.monotonic() - began
         share = step / config.steps if config.steps else spent / (60 * config.minutes)

@@ -20,6 +20,7 @@ from torch import Tensor
 from objective_agent.actor.policy import PREDICTORS, Confidence, predictors_of
 from objective_agent.actor.policy_network import PolicyNetwork
 from objective_agent.memory.plans import Plans
+from objective_agent.types import InputError
 
 if TYPE_CHECKING:
     from objective_agent.learning.policy import PolicyConfig
@@ -77,8 +78,13 @@ def judged(
     inputs: Callable[[np.ndarray], tuple],
     energies: Energies | None,
 ) -> dict[str, Any]:
-    """`predictors` [n, F]; `agreement`, and with energies `regret`, [n] bool: whether the policy's plan was good enough."""
+    """`predictors` [n, F]; `agreement`, and with energies `regret`, [n] bool: whether the policy's plan was good enough.
+
+    InputError without feasible plans.
+    """
     rows = rows[plans.feasible[rows]]
+    if len(rows) < 2:
+        raise InputError("the log of plans has hardly a feasible plan in the held-out episodes; log more")
     predictors, error, mine, theirs, still = [], [], [], [], []
     with torch.inference_mode():
         for first in range(0, len(rows), CHUNK):

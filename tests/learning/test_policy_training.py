@@ -1,5 +1,7 @@
 """Distilling a planner with known answers: straight to the goal, but in one half of the world, where it is of two minds."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import yaml
 
 from objective_agent import weights
 from objective_agent.config import PluginSpec, RobotParameters
+from objective_agent.learning.loop import CollapseError
 from objective_agent.learning.policy import PolicyConfig, Rows, add_policy, inputs, shape_of, split, targets, train
 from objective_agent.learning.policy_confidence import area, isotonic
 from objective_agent.memory.plans import PlanLog, PlanRow, read_plans
@@ -165,3 +168,16 @@ def test_probabilities_rise_with_the_score_and_are_those_observed():
     np.testing.assert_allclose(at, 1 / (1 + np.exp([2.0, 0.0, -2.0])), atol=0.08)
     assert area(score, good) == pytest.approx(0.85, abs=0.03) and area(np.zeros(4000), good) == pytest.approx(0.5)
     assert 0 < isotonic(np.arange(50.0), np.ones(50, bool))[1].max() < 1
+
+
+def test_a_log_that_has_nothing_to_learn_or_wild_values_is_one_line(plans, folder):
+    broken = dataclasses.replace(plans, feasible=plans.step < -1)
+    with pytest.raises(InputError, match="no feasible plan to learn from"):
+        add_policy(folder, broken, CONFIG)
+    held_out = np.isin(plans.episode, np.unique(plans.episode[split(plans)["calibration"]]))
+    with pytest.raises(InputError, match="hardly a feasible plan in the held-out"):
+        add_policy(folder, dataclasses.replace(plans, feasible=~held_out), CONFIG.model_copy(update={"steps": 3}))
+    wild = dataclasses.replace(plans, plan=np.where(plans.plan > 0, np.float32(np.inf), plans.plan))
+    with pytest.raises(CollapseError, match="the loss is not finite; lower learning_rate"):
+        train(wild, np.arange(len(plans)), CONFIG)
+    assert "policy" not in weights.read_card(folder)["sha256"]

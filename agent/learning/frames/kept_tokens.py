@@ -23,7 +23,7 @@ AT_ONCE = 256
 class KeptTokens:
     """`take(rows)`: the `dynamic` tokens of images, each encoded when it is first asked for.
 
-    InputError when the disk has no room for all of them.
+    InputError when the disk has no room for all of them, or the data's folder can't be written.
     """
 
     def __init__(self, encoder: nn.Module, frames):
@@ -36,7 +36,7 @@ class KeptTokens:
         except OSError as error:
             raise InputError(
                 f"{frames.data.path}: no room for the tokens of {shape[0]} images, {size / 1e9:.1f} GB: {error.strerror}; "
-                "make room, or collect fewer steps"
+                "make room, let the folder be written, or collect fewer steps"
             ) from None
         self._tokens = np.memmap(self._file, np.float16, "r+", shape=shape)
         self._known = np.zeros(shape[0], bool)
