@@ -52,9 +52,12 @@ class TrainedHead(Generic[Shape, Metric]):
         xp = array_namespace(like)
         key = None if xp is np else like.device
         if key not in self._made:
-            arrays = self._arrays
-            if xp is not np:
-                with xp.inference_mode(False):  # kept for all searches: one that samples may ask first, one with gradients later
-                    arrays = {name: xp.as_tensor(array, device=like.device) for name, array in arrays.items()}
-            self._made[key] = self._make(self.shape, arrays)
+            if xp is np:
+                self._made[key] = self._make(self.shape, self._arrays)
+            else:
+                with xp.inference_mode(
+                    False
+                ):  # kept for all searches: one that samples may ask first, one with gradients later
+                    arrays = {name: xp.as_tensor(array, device=like.device) for name, array in self._arrays.items()}
+                    self._made[key] = self._make(self.shape, arrays)
         return self._made[key]
