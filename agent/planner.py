@@ -22,6 +22,7 @@ import torch
 from objective_agent import plugins
 from objective_agent.actor.habits import Habits
 from objective_agent.actor.policy import DistilledPolicy
+from objective_agent.actor.proposals import shifted
 from objective_agent.config import (
     HABITS,
     ActorParameters,
@@ -251,10 +252,7 @@ class Planner:
             return None
         if configuration.actor.horizon != horizon or configuration.actor.dt != plan.dt:
             return None
-        at = np.minimum(np.arange(horizon) + steps, horizon - 1)
-        low = np.floor(at).astype(np.int64)
-        share = torch.as_tensor((at - low).astype(np.float32), device=plan.actions.device)[:, None]
-        return plan.actions[:, low] * (1 - share) + plan.actions[:, np.minimum(low + 1, horizon - 1)] * share
+        return shifted(plan.actions, steps)
 
 
 def make_objectives(cost: CostParameters, robot: RobotParameters) -> list[WeightedObjective]:

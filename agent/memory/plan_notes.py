@@ -16,7 +16,7 @@ from objective_agent.memory.plans import PlanRow
 from objective_agent.types import Command, WorldState
 
 SEARCHED = ("optimizer", "braking")
-"""Modes of `types.Plan` in which Mode-2 made the plan."""
+"""Modes of `types.Plan` in which Mode-2 made the plan, or nobody found one."""
 
 
 @dataclass(frozen=True)
