@@ -163,3 +163,14 @@ def test_collect_says_what_plans_need():
     collect.add_arguments(parser)
     with pytest.raises(InputError, match="go together"):
         collect.main(parser.parse_args(["--out", "x", "--task", "two_room", "--plans"]))
+    with pytest.raises(InputError, match="give --plans as well"):
+        collect.main(parser.parse_args(["--out", "x", "--task", "two_room", "--policy", "0.5"]))
+
+
+def test_a_log_is_refused_before_anything_is_driven(folder, tmp_path):
+    (tmp_path / "old.db").touch()
+    with pytest.raises(InputError, match="exists; remove it, or give another --out"):
+        collect_plans(PlanSettings("two_room", str(folder), controller=SETTINGS), tmp_path / "old.db", 2)
+    with pytest.raises(InputError, match="plans of one: give --params with deadline: false"):
+        collect_plans(PlanSettings("two_room", str(folder), controller=settings(deadline=True)), tmp_path / "new.db", 2)
+    assert not (tmp_path / "new.db").exists()
