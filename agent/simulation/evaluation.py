@@ -360,11 +360,14 @@ def _timing(records: Sequence[dict], name: str) -> dict:
 
 
 def _share(records: Sequence[dict], name: str) -> dict:
-    """The row's planning time (the planner's alone, processor time) as a share of the agent's on the same episodes."""
-    if name not in MODES:
+    """The row's planning time (the planner's alone, processor time) as a share of the agent's on the same episodes.
+
+    Empty for records that don't know it yet: a run that was begun before may be gone on with.
+    """
+    times = [(record["timing"][name].get("planner_ms"), record["timing"][AGENT].get("planner_ms")) for record in records]
+    if name not in MODES or any(None in each for each in times):
         return {}
-    mine, whole = (sum(record["timing"][row]["planner_ms"] for record in records) for row in (name, AGENT))
-    return {"planning_share": round(mine / max(whole, 1e-9), 4)}
+    return {"planning_share": round(sum(mine for mine, _ in times) / max(sum(whole for _, whole in times), 1e-9), 4)}
 
 
 def _braking(rows: Sequence[dict]) -> float:
