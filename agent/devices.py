@@ -47,17 +47,19 @@ def move(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def send(values: Sequence[Tensor | None], device: torch.device) -> list[Tensor | None]:
-    """float32 tensors on `device`, all that are on the CPU in one copy; None stays None."""
+    """Tensors on `device`, all that are on the CPU in one copy, as bytes; None stays None."""
     here = [index for index, value in enumerate(values) if value is not None and value.device.type == "cpu"]
     if device.type == "cpu":
         return [None if value is None else value.cpu() for value in values]
     found = list(values)
     if not here:
         return found
+    here.sort(key=lambda index: -values[index].element_size())  # so that each begins where its kind of number may
     parts = [values[index] for index in here]
-    packed = move(torch.cat([part.reshape(-1) for part in parts]), device)
-    for index, part, sent in zip(here, parts, packed.split([part.numel() for part in parts]), strict=True):
-        found[index] = sent.view(part.shape)
+    packed = move(torch.cat([part.contiguous().view(-1).view(torch.uint8) for part in parts]), device)
+    sizes = [part.numel() * part.element_size() for part in parts]
+    for index, part, sent in zip(here, parts, packed.split(sizes), strict=True):
+        found[index] = sent.view(part.dtype).view(part.shape)
     return found
 
 

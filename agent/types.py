@@ -288,6 +288,8 @@ class Problem:
     """Guardrails must hold in this share of the futures; 1: in all of them."""
     remember: bool = False
     """The plan keeps all that was imagined of it, so that it can be checked again later."""
+    asked: Mapping[str, Array] = field(default_factory=dict)
+    """Tensors to be read that nobody needs before the plan: they come back in one copy with it, as `Plan.told`."""
 
 
 @dataclass(frozen=True)
@@ -332,3 +334,5 @@ class Plan:
     """All that the world model said of `actions` (N = 1); None unless the problem asked to `remember` it."""
     confidence: Array | None = None
     """[B]: the policy's probability that Mode-2 can do no better than it (`actor/policy.py`); None: no policy was asked."""
+    told: Mapping[str, Array] = field(default_factory=dict)
+    """What the problem `asked` for, on the CPU; empty from who imagined nothing."""

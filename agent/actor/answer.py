@@ -127,6 +127,7 @@ def make_plan(
     found |= {"candidates": poses[:, :, 0], "all": evaluation.energy, "all_feasible": evaluation.feasible}
     if modes is not None:
         found |= {"modes": modes[0], "mode_energy": modes[1]}
+    found |= {("asked", name): value for name, value in problem.asked.items()}
     found = dict(zip(found, devices.fetch([*found.values()]), strict=True))
 
     def each(kind: str) -> dict[str, Tensor]:
@@ -155,4 +156,5 @@ def make_plan(
         start=problem.state.stamp if imagined.start is None else imagined.start,
         modes=found.get("modes"),
         mode_energy=found.get("mode_energy"),
+        told=each("asked"),
     )

@@ -37,13 +37,16 @@ class FrameJepaEncoder:
         self.tokens, self.dynamic = self.network.tokens, self.network.dynamic
         self.features = self.network.features
 
-    def see(self, observation: Observation) -> Tensor:
-        """Tokens [B, T, D] where the network is.  InputError without pictures, or for arrays that are none."""
-        pictures = torch.from_numpy(observed_pictures(observation, self.network.shape.size))
+    def pictures(self, observation: Observation) -> Tensor:
+        """[B, size, size, 3] uint8 as the network takes it, on the CPU.  InputError without pictures, or for other arrays."""
+        return torch.from_numpy(observed_pictures(observation, self.network.shape.size))
+
+    def see(self, pictures: Tensor) -> Tensor:
+        """Tokens [B, T, D] of `pictures`, where the network is."""
         with torch.inference_mode():
             return self.network(devices.move(pictures, self._device))
 
     def encode(self, observation: Observation) -> Representation:
-        """`see` as everybody can read it."""
-        tokens = self.see(observation).cpu().numpy()
+        """Tokens as everybody can read them.  InputError as `pictures`."""
+        tokens = self.see(self.pictures(observation)).cpu().numpy()
         return Representation(observation.stamp, tokens, self.model, senses=(("camera",),) * len(tokens))

@@ -1,7 +1,7 @@
 """A GPU's habits without a GPU: torch's `meta` device, on which nothing can be read, and a mode that counts what asks for it.
 
 Tensors there know shape and place alone, so mixing devices is an error as on a GPU.  What would wait for a GPU is counted and
-answered: single numbers with 1 (True), whole tensors with ones; copies to the device are counted, too.
+answered: single numbers with 1 (True), whole tensors with ones (or with `answer`); copies to the device are counted, too.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ DEVICE = "meta"
 class PretendGpu(TorchDispatchMode):
     """`count`: "number" (one number read back), "back" and "there" (a tensor copied from and to the device)."""
 
-    def __init__(self):
+    def __init__(self, answer: float = 1.0):
         super().__init__()
-        self.count = Counter()
+        self.count, self.answer = Counter(), answer
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -35,10 +35,10 @@ class PretendGpu(TorchDispatchMode):
         first = args[0] if args and isinstance(args[0], torch.Tensor) else None
         if name == "_local_scalar_dense" and first.device.type == DEVICE:
             self.count["number"] += 1
-            return torch.ones((), dtype=first.dtype).item()
+            return torch.full((), self.answer, dtype=first.dtype).item()
         if name == "_to_copy" and first.device.type == DEVICE and torch.device(kwargs.get("device") or DEVICE).type == "cpu":
             self.count["back"] += 1
-            return torch.ones(first.shape, dtype=kwargs.get("dtype") or first.dtype)
+            return torch.full(first.shape, self.answer, dtype=kwargs.get("dtype") or first.dtype)
         if name == "_to_copy" and first.device.type == "cpu" and torch.device(kwargs.get("device") or "cpu").type == DEVICE:
             self.count["there"] += 1
         if name in ("nonzero", "masked_select", "_unique2") and first.device.type == DEVICE:

@@ -38,7 +38,7 @@ def test_plans_are_worth_the_same_on_both(tmp_path, kind):
         controller = BenchmarkController(Mind(folder, settings))
         controller.reset(goal, seed=0)
         controller.act(picture)
-        problem = as_tensors(controller._problem(controller._state()))
+        problem = as_tensors(controller._problem(controller._before))
         with torch.inference_mode():
             energy[device] = evaluate(problem, actions.to(device)).energy.cpu()
         best[device] = float(controller.plan.energy)

@@ -18,6 +18,9 @@ nothing, and the same search from the same state would only find it again.
 
 Whether the optimizer searches at all is the mode's matter (`actor/habits.py`): the policy may propose, act alone where its
 calibrated confidence allows, or always.  Who is stuck is surprised, and leaves it to the search.
+
+On a GPU a decision of the search is one copy there (the image, the last action, what is left of the last plan) and one back
+(the plan, whether the image gave numbers, whether stuck): a search need not know of that.  Habits must, and it is read before.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -157,13 +161,21 @@ class Mind:
 
     def encode(self, image: np.ndarray) -> Tensor:
         """Tokens [T, D] of an image [h, w, 3] uint8."""
+        return self.tokens(devices.move(self.picture(image), self.device))
+
+    def picture(self, image: np.ndarray) -> Tensor:
+        """What the device needs of an image, on the CPU: the picture, or the tokens of an encoder that works here."""
         nowhere = {"pose": np.zeros((1, 3), np.float32), "velocity": np.zeros((1, 2), np.float32)}
         if image.ndim != 3 or image.dtype != np.uint8:
             raise InputError(f"image: shape {image.shape} {image.dtype}; need [height, width, 3] uint8")
         observation = Observation(0.0, images=image[None], **nowhere)
         if hasattr(self.encoder, "see"):
-            return self.encoder.see(observation)[0]
-        return devices.move(torch.as_tensor(self.encoder.encode(observation).tokens), self.device)[0]
+            return self.encoder.pictures(observation)
+        return torch.as_tensor(self.encoder.encode(observation).tokens)
+
+    def tokens(self, picture: Tensor) -> Tensor:
+        """Tokens [T, D] of a `picture` that is on the device."""
+        return (self.encoder.see(picture) if hasattr(self.encoder, "see") else picture)[0]
 
 
 class BenchmarkController:
@@ -181,6 +193,8 @@ class BenchmarkController:
                 self.optimizer, mind.policy, self.settings.mode, self.settings.confidence, self.settings.proposals
             )
             self._stride = float(mind.policy.about.get("stride") or math.inf)
+        self._ask_first = self.habits is not None or mind.device.type == "cpu"
+        """Whether finite and stuck are read before the plan: habits need to know, and on a CPU it costs nothing."""
         if not self.objectives():
             raise ConfigurationError("objectives: none; give l2 a weight, or reachability one and a model that has it")
 
@@ -209,30 +223,34 @@ class BenchmarkController:
         self._objectives = self.objectives()
         self._steps = 0
         self._warm: Tensor | None = None
-        self._acted: tuple[WorldState, Tensor] | None = None
+        self._before: WorldState | None = None
         self.plan: Plan | None = None
 
     def act(self, image: np.ndarray) -> np.ndarray:
         """The next action.  InputError for an image that the encoder can't use; nothing is remembered of it."""
         begun = time.perf_counter()
         with torch.inference_mode():
-            tokens = self._look(image)
-            stuck = self._stuck(tokens)
-            while len(self._frames) < self.mind.history:  # before an episode's begin stands its first frame
-                self._frames.append(tokens)
+            seen = self._look(image)
+            tokens = self._believed(seen)
+            signs = {"finite": torch.isfinite(seen).all()} | self._stuck(tokens)
+            stuck = self._read(signs) if self._ask_first else False
+            state = self._state(tokens)
+            problem = self._problem(state)
+            plan = self._solve(problem if self._ask_first else replace(problem, asked=signs), stuck)
+            if not self._ask_first:
+                stuck = self._read({**signs, **plan.told})
+            self.plan = _usable(plan)
+            chosen = plan.actions[0, 0].numpy().astype(np.float32)
+            self.notes.seen.append(seen)
             self._frames.append(tokens)
-            state = self._state()
-            self.plan = self._solve(self._problem(state), stuck)
-            chosen = self.plan.actions[0, 0].numpy().astype(np.float32)
             self._steps += 1
             self._warm = self._rest(self.plan.actions)
             if stuck:
                 chosen = chosen + self.settings.stuck_noise * self._random.standard_normal(len(chosen)).astype(np.float32)
                 self._warm = None
             chosen = np.clip(self._disturb(chosen), -1, 1)
-            done = devices.move(torch.from_numpy(chosen), self.mind.device)
-            self._acted = state, done
-            self._actions.append(done)
+            self._before = state
+            self._actions.append(torch.from_numpy(chosen))
         self.notes.stuck += stuck
         self.notes.modes[self.plan.mode] += 1
         self.notes.planning_ms.append(round(1e3 * (time.perf_counter() - begun), 2))
@@ -254,46 +272,55 @@ class BenchmarkController:
 
     def _solve(self, problem: Problem, stuck: bool) -> Plan:
         if self.habits is None:
-            plan = self.optimizer.solve(problem, math.inf)
-        else:
-            plan = self.habits.solve(problem, math.inf, surprised=stuck)
-        if not bool(torch.isfinite(plan.actions).all()):
-            raise InputError("the policy answers with NaN or infinite values; train it again")
-        if plan.iterations and not bool(torch.isfinite(torch.as_tensor(plan.energy)).all()):
-            raise InputError("the world model answers with NaN or infinite values; train the model again")
-        return plan
+            return self.optimizer.solve(problem, math.inf)
+        return self.habits.solve(problem, math.inf, surprised=stuck)
 
     def _look(self, image: np.ndarray) -> Tensor:
+        """Tokens of `image`; with it goes to the device whatever else is still here of the last decision."""
         begun = time.perf_counter()
-        tokens = self.mind.encode(image)
+        here = [self.mind.picture(image), self._actions[-1], self._warm]
+        picture, self._actions[-1], self._warm = devices.send(here, self.mind.device)
+        tokens = self.mind.tokens(picture)
         self.notes.encoder_ms.append(round(1e3 * (time.perf_counter() - begun), 2))
-        if not bool(torch.isfinite(tokens).all()):
-            raise InputError("the encoder answers with NaN or infinite values; train the model again")
-        self.notes.seen.append(tokens)
-        if self._donated is not None and len(self._donated):
-            return self._donated[int(self._random.integers(len(self._donated)))]
         return tokens
 
-    def _stuck(self, tokens: Tensor) -> bool:
-        """Whether what was seen moved much less than what was imagined."""
-        share = self.settings.stuck_share
-        if self._acted is None or not share:
-            return False
-        state, done = self._acted
+    def _believed(self, seen: Tensor) -> Tensor:
+        """What is taken for seen: another moment's tokens where there are any."""
+        if self._donated is not None and len(self._donated):
+            return self._donated[int(self._random.integers(len(self._donated)))]
+        return seen
+
+    def _stuck(self, tokens: Tensor) -> dict[str, Tensor]:
+        """ "stuck": whether what was seen moved much less than what was imagined; nothing where that can't be."""
+        share, state = self.settings.stuck_share, self._before
+        if state is None or not share:
+            return {}
         size = self.mind.dynamic
         before = state.representation[0, -tokens.shape[0] :][:size]
         moved = (tokens[:size] - before).norm()
-        if moved >= share * self._stride:  # farther than any action is meant to lead: no need to imagine it
-            return False
-        imagined = self.mind.world_model.rollout(state, done[None, None, None], 1, DT).representations[0, 0, 0, 0]
-        return bool(moved < share * (imagined - before).norm())
+        near = moved < share * self._stride  # else farther than any action is meant to lead
+        if near.device.type == "cpu" and not near:  # no need to imagine it
+            return {}
+        done = self._actions[-1][None, None, None]
+        imagined = self.mind.world_model.rollout(state, done, 1, DT).representations[0, 0, 0, 0]
+        return {"stuck": near & (moved < share * (imagined - before).norm())}
 
-    def _state(self) -> WorldState:
+    def _read(self, signs: Mapping[str, Tensor]) -> bool:
+        """Whether it is stuck.  InputError where the image gave no numbers."""
+        read = dict(zip(signs, devices.fetch([*signs.values()]), strict=True))
+        if not bool(read["finite"]):
+            raise InputError("the encoder answers with NaN or infinite values; train the model again")
+        return bool(read.get("stuck", False))
+
+    def _state(self, tokens: Tensor) -> WorldState:
+        """The last frames, `tokens` the newest of them, and the actions between them."""
         mind, nothing = self.mind, torch.zeros(1, 3, device=self.mind.device)
         now, count = DT * self._steps, len(self._actions)
+        frames = [*self._frames, tokens][-mind.history :]
+        frames = [frames[0]] * (mind.history - len(frames)) + frames  # before an episode's begin stands its first frame
         return WorldState(
             stamp=now,
-            representation=torch.cat(list(self._frames))[None],
+            representation=torch.cat(frames)[None],
             pose=nothing,
             velocity=nothing[:, :2],
             model=str(mind.encoder.model),
@@ -319,6 +346,15 @@ class BenchmarkController:
             last_action=torch.zeros(1, size),
             warm_start=self._warm,
         )
+
+
+def _usable(plan: Plan) -> Plan:
+    """`plan`; InputError where it or what is said of it is no number."""
+    if (plan.mode == "braking" and not plan.iterations) or not bool(torch.isfinite(plan.actions).all()):
+        raise InputError("the policy answers with NaN or infinite values; train it again")
+    if plan.iterations and not bool(torch.isfinite(torch.as_tensor(plan.energy)).all()):
+        raise InputError("the world model answers with NaN or infinite values; train the model again")
+    return plan
 
 
 def settings_of(row: str, settings: ControllerSettings) -> ControllerSettings:

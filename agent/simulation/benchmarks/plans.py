@@ -70,7 +70,7 @@ class Recorder(BenchmarkController):
 
     def act(self, image: np.ndarray) -> np.ndarray:
         done = super().act(image)
-        state, plan = self._acted[0], self._searched
+        state, plan = self._before, self._searched
         self.rows.append(
             PlanRow(
                 run=f"{self.mind.folder.name}", episode=self._number, step=len(self.rows), stamp=DT * len(self.rows),
@@ -93,7 +93,9 @@ def collect_plans(
     """Logs the plans of `episodes` training episodes to a new log; `report` gets (episodes done, in all).  Returns counts."""
     path = Path(path)
     if path.exists():
-        raise InputError(f"{path}: exists; remove it, or give another --plans")
+        raise InputError(f"{path}: exists; remove it, or give another --out")
+    if settings.controller.deadline:
+        raise InputError("deadline: such plans differ in length, a log holds plans of one: give --params with deadline: false")
     mind = _mind(settings)
     said = {"task": settings.task, "seed": settings.seed, "noise": settings.noise, "policy": settings.policy, "dt": DT,
             "frames": mind.history, "dynamic": mind.dynamic, **(about or {})}  # fmt: skip
