@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
@@ -81,4 +82,4 @@ def test_the_newest_job_is_done_in_a_thread_and_an_error_does_not_end_it(until):
 @pytest.mark.parametrize("late", [0.0, 0.024])
 def test_never_sooner_than_half_a_period_after_the_one_before(monkeypatch, late):
     begun = list(waits(monkeypatch, [0.05, 0.1 + late, 0.125 + late], 0.05).values())
-    assert min(after - before for before, after in zip(begun, begun[1:], strict=False)) >= 0.025 - 1e-9
+    assert min(after - before for before, after in itertools.pairwise(begun)) >= 0.025 - 1e-9
