@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Array = Any
 """A NumPy array or a torch tensor."""
 
+MODES = ("propose", "adaptive", "policy")
+"""Who may act beside the search alone ("plan"); `evaluate` has a row of each name, for models with a policy."""
+
 
 class ObjectiveAgentError(Exception):
     """Base of all errors a user can cause: one line that says what, where and the mend."""

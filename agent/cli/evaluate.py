@@ -19,14 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from objective_agent.cli import arguments
-from objective_agent.types import InputError
+from objective_agent.types import MODES, InputError
 
 logger = logging.getLogger(__name__)
 HELP = "success rate, collisions and planning times on a task's published protocol"
 EXAMPLE = "objective-agent evaluate --task apartment --episodes 100 --seed 1 --jobs 2 --json result.json"
 BASELINE_NAMES = ("zero", "random", "straight_line", "map_pursuit")
 ROW_NAMES = ("agent_without_gate", "analytic", "shuffled", "no_route", "mean_futures", "no_history")
-MODES = ("propose", "adaptive", "policy")
 PICTURES, IMAGE_ROWS = "apartment_goal_image", ("l2", "value", "shuffled_goal", "shuffled", "agent_without_gate")
 
 

@@ -61,8 +61,8 @@ def make_protocol(args: argparse.Namespace):
     from objective_agent import devices, plugins
     from objective_agent.cli.evaluate import names
     from objective_agent.config import PluginSpec
-    from objective_agent.simulation.benchmarks.controller import MODES
     from objective_agent.simulation.benchmarks.evaluation import BASELINES, ROWS, BenchmarkProtocol
+    from objective_agent.types import MODES
 
     for name in NOT_HERE:
         if getattr(args, name):
@@ -122,7 +122,7 @@ def show(result: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from objective_agent.simulation.benchmarks.controller import MODES
+    from objective_agent.types import MODES
 
     table = Table(title=f"{result['task']}: {result['episodes']} episodes, seed {result['seed']}, model {result['model'][:12]}")
     head = ("controller", "success", "95 % interval", "detours", "steps / shortest", "p50 / p99", "stuck", "agent - it (p)")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from objective_agent.results.statistics import difference_interval, wilson
+from objective_agent.types import MODES
 
 AGENT = "agent"
-ROWS = ("propose", "adaptive", "policy")
 MARGIN = 0.03
 """A difference in success that would matter."""
 
@@ -25,7 +25,7 @@ Planning time: per episode, from representation to action, without the encoder (
 
 def has_habits(found: dict) -> bool:
     """Whether a compact result is about habits."""
-    return any(name in ROWS and "planning_share" in row for name, row in found["rows"].items())
+    return any(name in MODES and "planning_share" in row for name, row in found["rows"].items())
 
 
 def section(results: Sequence[dict]) -> list[str]:
@@ -43,7 +43,7 @@ def section(results: Sequence[dict]) -> list[str]:
 def _lines(found: dict) -> list[tuple[str, ...]]:
     agent = [bool(value) for value in found["rows"][AGENT]["success"]]
     lines = []
-    for name in (AGENT, *ROWS):
+    for name in (AGENT, *MODES):
         row = found["rows"].get(name)
         if row is None or "per_episode_ms" not in row:
             continue

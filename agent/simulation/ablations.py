@@ -20,11 +20,9 @@ import numpy as np
 
 from objective_agent.agent import Agent
 from objective_agent.config import ActorParameters, AgentParameters, CostParameters, PluginSpec
-from objective_agent.types import Array, InputError, NamedGuardrail, Observation, Representation, Trajectory
+from objective_agent.types import MODES, Array, InputError, NamedGuardrail, Observation, Representation, Trajectory
 
 AGENT, WITHOUT_GATE = "agent", "agent_without_gate"
-MODES = ("propose", "adaptive", "policy")
-"""Rows that are named after who acts (config.Mode); the model needs a policy."""
 ROWS = (WITHOUT_GATE, "analytic", "shuffled", "no_route", "mean_futures", "no_history")
 
 IMAGE_ROWS = ("l2", "value", "shuffled_goal", "shuffled", WITHOUT_GATE)

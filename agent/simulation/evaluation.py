@@ -19,12 +19,12 @@ from objective_agent.agent import Agent
 from objective_agent.config import HABITS, AgentParameters, Task
 from objective_agent.results.statistics import paired, wilson
 from objective_agent.safety import GateParameters
-from objective_agent.simulation.ablations import AGENT, MODES, WITHOUT_GATE, alter, parameters_of
+from objective_agent.simulation.ablations import AGENT, WITHOUT_GATE, alter, parameters_of
 from objective_agent.simulation.baselines import BASELINES
 from objective_agent.simulation.episode import Outcome, run_episode
 from objective_agent.simulation.tasks import Episode, make_task
 from objective_agent.simulation.world import World
-from objective_agent.types import Command, Image, Odometry, Representation, Scan
+from objective_agent.types import MODES, Command, Image, Odometry, Representation, Scan
 
 TOLERANCE = 0.15
 """Distance to the goal that the agent is told to reach, m: half the success radius; the rest is for odometry's drift."""

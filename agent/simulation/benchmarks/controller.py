@@ -44,6 +44,7 @@ from objective_agent.actor.policy import DistilledPolicy
 from objective_agent.config import NonNegative, PluginSpec, Positive, RobotParameters, Strict
 from objective_agent.protocols import Objective
 from objective_agent.types import (
+    MODES,
     ConfigurationError,
     Goal,
     InputError,
@@ -57,8 +58,6 @@ from objective_agent.types import (
 
 DT = 1.0
 PART = "reachability"
-MODES = ("propose", "adaptive", "policy")
-"""Rows of an evaluation that are named after who acts."""
 
 
 def search() -> PluginSpec:
