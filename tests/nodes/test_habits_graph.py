@@ -110,11 +110,13 @@ def test_the_configuration_says_who_acts_the_status_who_acted_and_the_log_what_w
     assert robot.drive(lambda: {"optimizer", "policy", "followed"} <= set(robot.modes(before))), set(robot.modes(before))
     assert robot.pose[0] > 0.1
 
-    assert until(lambda: memory.health().values["plans_logged"] >= 3)
+    logged = memory.health().values["plans_logged"]  # adaptive searches seldom, and a plan that came late is not kept
+    robot.configure(Task(kind="goal_pose", id="three", position=(4.0, 0.0)))
+    assert robot.drive(lambda: memory.health().values["plans_logged"] >= logged + 3)
     assert memory.health().values["plans_lost"] == 0
     memory.trigger_deactivate(), memory.trigger_cleanup()
     plans = read_plans([path], scan_encoder()[0])
-    assert len(plans) >= 3 and set(plans.mode) <= {"optimizer", "braking"} and len(set(plans.episode)) == 2
+    assert len(plans) >= 3 and set(plans.mode) <= {"optimizer", "braking"} and len(set(plans.episode)) >= 2
     assert plans.plan.shape[1:] == (15, 2) and plans.about[0]["dt"] == 0.2
     assert np.abs(plans.done - plans.plan[:, 0]).max(-1).min() < 1e-5, "what was planned was sent"
     assert (np.hypot(*(plans.position - plans.pose[:, :2]).T) < 1.5).all(), "subgoals, in odom"
