@@ -97,7 +97,7 @@ def test_a_tasks_own_planner_settings_hold_where_none_are_given(tmp_path):
     from objective_agent.simulation.benchmarks.controller import ControllerSettings
 
     shipped = load_settings(None, "push_t")
-    assert shipped.deadline and shipped.horizon == 5 and shipped.optimizer.settings["samples"] == 256
+    assert (shipped.deadline, shipped.horizon, shipped.mode, shipped.optimizer.settings["samples"]) == (True, 5, "propose", 256)
     assert load_settings(None, "maze") == load_settings(None, "gym:CartPole-v1") == ControllerSettings()
     (tmp_path / "mine.yaml").write_text("horizon: 3")
     assert load_settings(str(tmp_path / "mine.yaml"), "push_t") == ControllerSettings(horizon=3)
