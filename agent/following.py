@@ -19,7 +19,7 @@ import numpy as np
 from objective_agent.config import Configuration, Task
 from objective_agent.cost.distance import KEY
 from objective_agent.surprise import errors
-from objective_agent.types import NamedGuardrail, Plan, Trajectory, WorldState, to_base, to_odom, wrap_angle
+from objective_agent.types import HABIT, NamedGuardrail, Plan, Trajectory, WorldState, to_base, to_odom, wrap_angle
 
 FOLLOWED = "followed"
 
@@ -76,7 +76,7 @@ def follow(
         poses=left.poses[:, 0],
         iterations=0,
         evaluations=0,
-        stop_reason="habit",
+        stop_reason=HABIT,
         mode=FOLLOWED,
         start=plan.start + over * plan.dt,
         promises={name: value[:, over:] for name, value in plan.promises.items()},

@@ -27,6 +27,9 @@ Array = Any
 MODES = ("propose", "adaptive", "policy")
 """Who may act beside the search alone ("plan"); `evaluate` has a row of each name, for models with a policy."""
 
+HABIT = "habit"
+"""`Plan.stop_reason` of a plan that nobody searched for."""
+
 
 class ObjectiveAgentError(Exception):
     """Base of all errors a user can cause: one line that says what, where and the mend."""

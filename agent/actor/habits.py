@@ -27,10 +27,7 @@ from objective_agent.actor.sampling import limited
 from objective_agent.actor.search import with_known
 from objective_agent.config import Mode
 from objective_agent.protocols import Optimizer
-from objective_agent.types import Plan, Problem
-
-HABIT = "habit"
-"""`stop_reason` of a plan that nobody searched for."""
+from objective_agent.types import HABIT, Plan, Problem
 
 MEMORY = 0.95
 """A slow iteration of the search counts this much less with every later one."""
