@@ -179,6 +179,14 @@ class Plans:
         return np.searchsorted(self.episode, self.episode, "right") - 1
 
 
+def unused(path: str | Path) -> Path:
+    """`path`, if nothing is there yet, else InputError: what is collected is a log of its own, rows are not added to another."""
+    path = Path(path)
+    if path.exists():
+        raise InputError(f"{path}: exists; remove it, or give another --out")
+    return path
+
+
 def read_plans(paths: Iterable[str | Path], encoder: str | None = None) -> Plans:
     """All rows of one or more logs.  InputError: no such file, no log, no rows, another encoder's, or of different shapes."""
     found, about, shapes = [], [], None

@@ -20,7 +20,7 @@ import numpy as np
 from objective_agent import weights
 from objective_agent.config import AgentParameters
 from objective_agent.memory.plan_notes import Decided, PlanNotes
-from objective_agent.memory.plans import PlanLog, PlanRow
+from objective_agent.memory.plans import PlanLog, PlanRow, unused
 from objective_agent.planner import Decision
 from objective_agent.safety import GateParameters
 from objective_agent.simulation.conditions import condition
@@ -28,7 +28,7 @@ from objective_agent.simulation.episode import run_episode
 from objective_agent.simulation.evaluation import AgentController
 from objective_agent.simulation.generator import TRAIN_SEEDS
 from objective_agent.simulation.tasks import ApartmentTask, Episode
-from objective_agent.types import Command, InputError
+from objective_agent.types import Command
 
 WRONG, LASTS = (0.15, 0.8), 4
 """Standard deviations (m/s, rad/s) of what is done beside the plan, and for how many decisions in a row."""
@@ -99,9 +99,7 @@ def collect_plans(
     """Logs the plans of `episodes` training episodes to a new log; `report` gets (episodes done, in all).  Returns counts."""
     from objective_agent.learning.workers import in_processes
 
-    path = Path(path)
-    if path.exists():
-        raise InputError(f"{path}: exists; remove it, or give another --out")
+    path = unused(path)
     encoder = str(weights.read_card(weights.find_model(model))["sha256"]["encoder"])
     said = {"task": settings.task, "seed": settings.seed, "noise": settings.noise, "dt": settings.parameters.actor.dt,
             **(about or {})}  # fmt: skip

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from objective_agent.memory.plans import PlanLog, PlanRow, read_plans
+from objective_agent.memory.plans import PlanLog, PlanRow, read_plans, unused
 from objective_agent.types import InputError
 
 WRITER = """
@@ -108,6 +108,16 @@ def test_another_models_log_and_files_that_are_none_are_refused(tmp_path):
             read_plans([tmp_path / name])
     with PlanLog(tmp_path / "new.db", "sha"), pytest.raises(InputError, match="no rows"):
         read_plans([tmp_path / "new.db"])
+
+
+def test_what_is_collected_goes_to_a_file_of_its_own(tmp_path):
+    assert unused(str(tmp_path / "new.db")) == tmp_path / "new.db" and not (tmp_path / "new.db").exists()
+    with PlanLog(tmp_path / "old.db", "sha") as log:
+        log.append(row())
+    for taken in (tmp_path / "old.db", tmp_path):
+        with pytest.raises(InputError, match=f"{taken.name}: exists; remove it, or give another --out"):
+            unused(taken)
+    assert len(read_plans([tmp_path / "old.db"])) == 1
 
 
 def test_two_writers_share_a_log(tmp_path):

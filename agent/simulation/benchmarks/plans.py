@@ -24,7 +24,7 @@ from objective_agent import weights
 from objective_agent.actor.evaluation import evaluate
 from objective_agent.learning.batches import generator
 from objective_agent.learning.workers import in_processes
-from objective_agent.memory.plans import PlanLog, PlanRow, Plans
+from objective_agent.memory.plans import PlanLog, PlanRow, Plans, unused
 from objective_agent.simulation import benchmarks
 from objective_agent.simulation.benchmarks.controller import DT, BenchmarkController, ControllerSettings, Mind
 from objective_agent.types import Goal, InputError, Plan, Problem, WorldState
@@ -91,9 +91,7 @@ def collect_plans(
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Logs the plans of `episodes` training episodes to a new log; `report` gets (episodes done, in all).  Returns counts."""
-    path = Path(path)
-    if path.exists():
-        raise InputError(f"{path}: exists; remove it, or give another --out")
+    path = unused(path)
     if settings.controller.deadline:
         raise InputError("deadline: such plans differ in length, a log holds plans of one: give --params with deadline: false")
     mind = _mind(settings)
