@@ -180,7 +180,7 @@ class Plans:
 
 
 def unused(path: str | Path) -> Path:
-    """`path`, if nothing is there yet, else InputError: what is collected is a log of its own, rows are not added to another."""
+    """`path`, if nothing is there yet, else InputError: what is collected is a log of its own, never added to another."""
     path = Path(path)
     if path.exists():
         raise InputError(f"{path}: exists; remove it, or give another --out")
