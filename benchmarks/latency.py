@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -197,22 +198,13 @@ def estimates(count: int) -> list[dict]:
         for seed in range(count):
             random, robot = np.random.default_rng(seed), RobotParameters()
             slip = draw_slip(random, GIVEN) if kind != "delay alone" else Slip(extra_delay=float(random.uniform(-0.1, 0.3)))
-            simulation = RobotSimulation(world, robot, seed=seed, camera=False, slip=slip)
-            driver, estimator, lately = Explorer(robot, seed), DelayEstimator(robot), deque(maxlen=1)
-            while simulation.time < 60.0:
-                for reading in simulation.advance(0.05):
-                    driver.observe(reading)
-                    if isinstance(reading, Odometry):
-                        estimator.measured(reading)
-                command = Command(simulation.time, *driver.act(simulation.time))
-                simulation.command(command.v, command.w)
-                driver.command_sent(command)
-                estimator.command_sent(command)
+            lately = deque(maxlen=1)
+            for now, estimator in driven_about(world, robot, slip, seed):
                 if estimator.delay is not None and estimator.delay.stamp not in lately:
                     lately.append(estimator.delay.stamp)
-                    errors.append(estimator.seconds(simulation.time) - GIVEN - slip.extra_delay)
-                if simulation.time > SETTLED:
-                    known.append(estimator.seconds(simulation.time) is not None)
+                    errors.append(estimator.seconds(now) - GIVEN - slip.extra_delay)
+                if now > SETTLED:
+                    known.append(estimator.seconds(now) is not None)
         rows.append(
             {
                 "robots": kind,
@@ -223,6 +215,24 @@ def estimates(count: int) -> list[dict]:
             }
         )
     return rows
+
+
+def driven_about(
+    world: World, robot: RobotParameters, slip: Slip, seed: int, seconds: float = 60.0
+) -> Iterator[tuple[float, DelayEstimator]]:
+    """(time, the estimator that watched) after each command to a robot with hidden `slip` that explores for `seconds`."""
+    simulation = RobotSimulation(world, robot, seed=seed, camera=False, slip=slip)
+    driver, estimator = Explorer(robot, seed), DelayEstimator(robot)
+    while simulation.time < seconds:
+        for reading in simulation.advance(0.05):
+            driver.observe(reading)
+            if isinstance(reading, Odometry):
+                estimator.measured(reading)
+        command = Command(simulation.time, *driver.act(simulation.time))
+        simulation.command(command.v, command.w)
+        driver.command_sent(command)
+        estimator.command_sent(command)
+        yield simulation.time, estimator
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------------

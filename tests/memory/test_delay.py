@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ pytest.importorskip("mujoco", reason="the simulator (mujoco) is not installed")
 
 from objective_agent.config import RobotParameters
 from objective_agent.memory.delay import KEPT, DelayEstimator, believable
-from objective_agent.simulation import RobotSimulation, World
-from objective_agent.simulation.driver import Explorer
+from objective_agent.simulation import World
 from objective_agent.simulation.slip import Slip, draw_slip
 from objective_agent.types import Command, InputError, Odometry
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from benchmarks.latency import driven_about
 
 ROBOT = RobotParameters()
 
@@ -27,18 +31,8 @@ def world() -> World:
 
 def driven(world: World, slip: Slip, seed: int, seconds: float = 30.0) -> tuple[DelayEstimator, float]:
     """An estimator that watched a robot being driven about, and the time."""
-    simulation = RobotSimulation(world, ROBOT, seed=seed, camera=False, slip=slip)
-    driver, estimator = Explorer(ROBOT, seed), DelayEstimator(ROBOT)
-    while simulation.time < seconds:
-        for reading in simulation.advance(0.05):
-            driver.observe(reading)
-            if isinstance(reading, Odometry):
-                estimator.measured(reading)
-        command = Command(simulation.time, *driver.act(simulation.time))
-        simulation.command(command.v, command.w)
-        driver.command_sent(command)
-        estimator.command_sent(command)
-    return estimator, simulation.time
+    *_, (now, estimator) = driven_about(world, ROBOT, slip, seed, seconds)
+    return estimator, now
 
 
 def moving(motion: Callable[[float], tuple], command: Callable[[float], tuple], seconds: float = 12.0) -> DelayEstimator:
