@@ -70,7 +70,7 @@ class Actor(ModuleNode):
         if self._thinking is not None:
             self._thinking.stop()
 
-    teardown = close = stop
+    teardown = stop
 
     def on_time_jump(self) -> None:
         self._sent.clear()

@@ -141,15 +141,15 @@ class ModuleNode(Parametrized, LifecycleNode):
         try:
             for step in steps:
                 step()
+            self.failure = ""
+            return SUCCESS
         except ObjectiveAgentError as error:
             self.failure = f"{what} failed: {error}"
         except Exception as error:  # a bug must not take the other nodes of the process with it
             self.failure = f"{what} failed: {type(error).__name__}: {error}"
-        else:
-            self.failure = ""
-            return SUCCESS
         self.get_logger().error(self.failure)
-        self.publish_diagnostics()
+        if self.context.ok():
+            self.publish_diagnostics()
         return FAILURE
 
     def on_configure(self, state) -> TransitionCallbackReturn:

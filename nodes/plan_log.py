@@ -8,9 +8,9 @@ costs rows, never a decision: a thread of its own writes.
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 
 import numpy as np
@@ -27,6 +27,40 @@ from objective_agent_nodes.snapshot import SentCommands, StateReader, read
 
 WAITING = 1000
 """Rows that may wait for the disk; more are lost."""
+CLOSING = 5.0
+"""How long the end is put off for a disk that does not answer, s."""
+
+
+class Waiting:
+    """Rows on their way to the thread that writes them, oldest first."""
+
+    def __init__(self) -> None:
+        self._rows: deque[tuple[str, float, PlanRow]] = deque()
+        self._wake, self._closed = threading.Condition(), False
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, model: str, dt: float, row: PlanRow) -> bool:
+        """Whether there was room."""
+        with self._wake:
+            if len(self._rows) >= WAITING:
+                return False
+            self._rows.append((model, dt, row))
+            self._wake.notify()
+            return True
+
+    def take(self) -> tuple[str, float, PlanRow] | None:
+        """The oldest, as soon as there is one; None after the last one of a closed queue."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._rows or self._closed)
+            return self._rows.popleft() if self._rows else None
+
+    def close(self) -> None:
+        """What waits can still be taken."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
 
 
 class PlanKeeper:
@@ -40,7 +74,7 @@ class PlanKeeper:
         self._notes = PlanNotes(self._keep, f"{node.get_namespace()} {time.time_ns()}")
         self._matcher = StampMatcher(("state", "plan", "status"))
         self._task, self._episode, self._dt, self._newest = None, 0, 0.2, 0.0
-        self._queue: queue.Queue[tuple[str, float, PlanRow] | None] = queue.Queue(WAITING)
+        self._waiting = Waiting()
         self._thread = threading.Thread(target=self._write, name="plans", daemon=True)
         self._thread.start()
         node.keep(lambda keeper: keeper.close(), self)
@@ -56,12 +90,13 @@ class PlanKeeper:
         return {"plans_logged": self.logged, "plans_lost": self.lost} if self._path else {}
 
     def close(self) -> None:
-        """Writes what is whole; can be called twice."""
+        """Returns when all that was heard is in the file, and the file is closed; can be called twice."""
+        self._notes.flush()
+        self._waiting.close()
+        self._thread.join(CLOSING)
         if self._thread.is_alive():
-            self._notes.flush()
-            with suppress(queue.Full):  # a disk that does not answer: the thread ends with the process
-                self._queue.put_nowait(None)
-                self._thread.join(5.0)
+            left = f"{len(self._waiting)} rows still wait for the disk; they are lost if the process ends now"
+            self._node.get_logger().error(f"{self._path}: log of plans: {left}")
 
     def _begin(self) -> None:
         self._notes.flush()
@@ -102,15 +137,12 @@ class PlanKeeper:
             self._model = parts["state"].model
 
     def _keep(self, row: PlanRow) -> None:
-        try:
-            self._queue.put_nowait((self._model, self._dt, row))
-        except queue.Full:
-            self.lost += 1
+        self.lost += not self._waiting.add(self._model, self._dt, row)
 
     def _write(self) -> None:
         """In its own thread, which owns the file."""
         log: PlanLog | None = None
-        while (job := self._queue.get()) is not None:
+        while (job := self._waiting.take()) is not None:
             model, dt, row = job
             try:
                 if log is not None and log.encoder != model:

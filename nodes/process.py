@@ -6,12 +6,13 @@ does so in a thread of its own.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
+from rclpy.lifecycle import LifecycleNode
 
 
 def make_executor(context=None):
@@ -30,28 +31,28 @@ def spin(executor) -> None:
         executor.spin_once(timeout_sec=0.5)  # the events executor's own `spin` never wakes up in Jazzy's wheels
 
 
-def run(make: Callable[[], Sequence[Node]], args: Sequence[str] | None = None) -> int:
-    """Makes the nodes and spins them; 0 after a signal.  A node's `close`, if it has one, is called before it is destroyed."""
+def run(make: Callable[[], Sequence[LifecycleNode]], args: Sequence[str] | None = None) -> int:
+    """Makes the nodes and spins them; 0 after a signal.  Before they are destroyed they give all back, as at shutdown."""
     # A thread that computes in Python holds the interpreter for this long before a callback gets its turn.
     sys.setswitchinterval(0.001)
+    # rclpy's handlers end the spinning; Python's own would also raise, in a callback, or at a second Ctrl-C while nodes close
+    signal.signal(signal.SIGINT, lambda *_: None)
     rclpy.init(args=args)
-    nodes: Sequence[Node] = ()
+    nodes: Sequence[LifecycleNode] = ()
     executor = make_executor()
     try:
         nodes = make()
         for node in nodes:
             executor.add_node(node)
         spin(executor)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     except Exception:
         if rclpy.ok():  # else a signal came while the nodes were being made
             raise
     finally:
         for node in nodes:
-            close = getattr(node, "close", None)
-            if close is not None:
-                close()
+            node.on_shutdown(None)
         executor.shutdown(0)
         for node in nodes:
             node.destroy_node()

@@ -74,7 +74,7 @@ class Simulator(ModuleNode):
             self._thread.join(5.0)
             self._thread = None
 
-    teardown = close = stop
+    teardown = stop
 
     def _on_command(self, message) -> None:
         if isinstance(message, TwistStamped):
@@ -164,7 +164,7 @@ def main(args=None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        node.close()
+        node.on_shutdown(None)
         executor.shutdown(0)
         node.destroy_node()
         rclpy.try_shutdown()

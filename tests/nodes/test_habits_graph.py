@@ -29,7 +29,7 @@ from objective_agent import plugins
 from objective_agent.config import ActorParameters, PluginSpec, RobotParameters, Task
 from objective_agent.memory.plans import PlanLog, PlanRow, read_plans
 from objective_agent.types import Odometry, Scan
-from objective_agent_nodes import convert, diagnostics, qos
+from objective_agent_nodes import convert, diagnostics, plan_log, qos
 from objective_agent_nodes.actor import Actor
 from objective_agent_nodes.base import FAILURE, SUCCESS
 from objective_agent_nodes.memory import Memory
@@ -129,7 +129,7 @@ def test_an_actor_whose_policy_is_missing_does_not_start(ros, tmp_path):
     assert "none" in actor.failure
 
 
-def test_neither_strange_plans_nor_a_locked_file_stop_the_memory(ros, until, tmp_path):
+def test_neither_strange_plans_nor_a_locked_file_stop_the_memory(ros, until, tmp_path, monkeypatch):
     path = tmp_path / "plans.db"
     with PlanLog(path, "eyes"):
         holder = sqlite3.connect(path, isolation_level=None)
@@ -145,20 +145,24 @@ def test_neither_strange_plans_nor_a_locked_file_stop_the_memory(ros, until, tmp
     keeper = memory._plans
     keeper._model = "eyes"
     row = PlanRow("run", 0, 0, np.ones((1, 4)), np.ones((3, 2)), np.ones(2))
-    for _ in range(WAITING + 2):
+    for _ in range(WAITING + 5):
         keeper._keep(row)
     assert keeper.lost, "more than can wait are let go"
-    keeper.close()
-    assert keeper._thread.is_alive(), "what waits for the disk is not waited for"
     assert until(lambda: "locked" in memory.refusal, 10.0)
-    while not keeper._queue.empty():  # what would still be tried, 2 s each
-        keeper._queue.get_nowait()
     holder.execute("ROLLBACK")
-    keeper._keep(row)
     assert until(lambda: keeper.logged, 10.0), "and it goes on when the file is free"
     memory.trigger_deactivate(), memory.trigger_cleanup()
+    assert keeper.logged + keeper.lost == WAITING + 5, "what waited is written before the file is closed"
+    assert len(read_plans([path], "eyes")) == keeper.logged >= WAITING - 5
+
+    monkeypatch.setattr(plan_log, "CLOSING", 0.1)
+    assert (memory.trigger_configure(), memory.trigger_activate()) == (SUCCESS, SUCCESS)
+    memory._plans._model = "eyes"
+    holder.execute("BEGIN EXCLUSIVE")
+    memory._plans._keep(row)
+    memory.trigger_deactivate(), memory.trigger_cleanup()
+    assert memory._plans._thread.is_alive(), "a disk that does not answer is not waited for"
     holder.close()
-    assert len(read_plans([path], "eyes")) == keeper.logged
 
 
 WRITER = """

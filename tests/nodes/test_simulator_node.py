@@ -45,7 +45,7 @@ def simulate(ros):
 
     yield start
     for node in made:
-        node.close()
+        node.trigger_shutdown()
 
 
 def test_sensors_come_at_their_rates_with_the_clock_ahead_of_them(ros, until, simulate):
