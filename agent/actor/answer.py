@@ -145,7 +145,7 @@ def make_plan(
         evaluations=evaluations,
         seconds=0.0,
         stop_reason=stop_reason,
-        mode="optimizer" if bool(found["feasible"].any()) else "braking",
+        mode="optimizer" if any(found["feasible"].tolist()) else "braking",
         dt=problem.dt,
         stamp=problem.state.stamp,
         candidates=found["candidates"],

@@ -25,9 +25,11 @@ _there: dict[tuple, dict[str, Tensor]] = {}
 
 @dataclass(frozen=True)
 class Ready(Problem):
-    """A problem as `as_tensors` gives it; `loose`: any action within the bounds may follow any other."""
+    """A problem as `as_tensors` gives it; `loose`: any action within the bounds may follow any other; `limits` as plain numbers,
+    so that nobody need ask a device for them."""
 
     loose: bool = False
+    limits: tuple = ()
 
 
 def as_tensors(problem: Problem, differentiable: bool = False) -> Ready:
@@ -54,7 +56,7 @@ def as_tensors(problem: Problem, differentiable: bool = False) -> Ready:
             _there.clear()
         _there[key] = {name: ready[name] for name in LIMITS}
     goal = Goal(*sent[: len(goal)], problem.goal.final)
-    ready |= {"state": problem.state.to_torch(device), "goal": goal, "loose": free}
+    ready |= {"state": problem.state.to_torch(device), "goal": goal, "loose": free, "limits": limits}
     return Ready(**(vars(problem) | ready))
 
 

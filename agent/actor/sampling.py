@@ -105,7 +105,9 @@ class SamplingOptimizer(Search):
         noise = white if self.config.noise_kind == "white" else torch.matmul(self._shape(horizon, problem.dt), white)
         noise = cloud.std[:, None] * noise.mul_(self._widths(count - 1))
         new = [mean[:, None], noise.add_(mean[:, None])]
-        if problem.guardrails and cloud.found is not None and not bool(cloud.found.all()):
+        if (
+            problem.guardrails and cloud.found is not None
+        ):  # whether it was is never asked: a device would have to be waited for
             wild = self._wild(problem, 3 * (count - 1) // 4, iteration)
             some = new[1][:, count - 1 - len(wild) :]
             some.copy_(torch.where(cloud.found[:, None, None, None], some, wild))
@@ -137,20 +139,24 @@ class SamplingOptimizer(Search):
 
     def _library(self, problem: Problem) -> Tensor:
         low, high = problem.action_low, problem.action_high
-        key = ("library", problem.horizon, problem.dt, *low.tolist(), *high.tolist(), low.device)
+        key = ("library", problem.horizon, problem.dt, problem.limits[:2], low.device)
         return self._once(key, lambda: library(problem.horizon, problem.dt, low, high))
 
     def _wild(self, problem: Problem, count: int, iteration: int) -> Tensor:
         """[count, H, A] in search of anything feasible: extremes, and others at random, the same in every decision."""
         low, high, horizon = problem.action_low, problem.action_high, problem.horizon
-        generator = torch.Generator().manual_seed(iteration)
-        fixed = extremes(low, high, horizon)[:count] if iteration == 1 else low.new_zeros(0, horizon, len(low))
-        return torch.cat([fixed, bang_bang(count - len(fixed), low, high, horizon, generator)])
+
+        def make() -> Tensor:
+            generator = torch.Generator().manual_seed(iteration)
+            fixed = extremes(low, high, horizon)[:count] if iteration == 1 else low.new_zeros(0, horizon, len(low))
+            return torch.cat([fixed, bang_bang(count - len(fixed), low, high, horizon, generator)])
+
+        return self._once(("wild", count, iteration, horizon, problem.limits[:2], low.device), make)
 
     def _once(self, key: tuple, make: Callable[[], Tensor]) -> Tensor:
         """What `make` gives, made anew only for a new key; only the last few are kept."""
         if key not in self._made:
-            if len(self._made) >= 32:
+            if len(self._made) >= 64:
                 self._made.clear()
             self._made[key] = make()
         return self._made[key]

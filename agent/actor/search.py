@@ -123,13 +123,16 @@ class Search(ABC):
             progress = self.begin(problem)
             incumbent, least, calm, evaluations, pool = progress.start[:, None], None, 0, 0, Pool(config.modes, config.apart)
             most = config.iterations + config.rescue
-            patient = config.patience >= most  # then nobody need wait for the device to say whether it has converged
+            patient = config.patience >= most
             for iteration in range(most):
                 actions, evaluation = self.look(problem, progress, incumbent, iteration)
                 evaluations += actions.shape[0] * actions.shape[1]
                 best, index = evaluation.score().min(1)
                 incumbent = take(actions, index)[:, None]
-                settled = least is not None and not patient and self._settled(least, best, index, evaluation)
+                last = iteration + 1 >= most
+                watched = not (last or patient or least is None)
+                enough = not last and iteration + 1 >= config.iterations
+                settled, feasible = self._ask(least, best, index, evaluation, watched, enough)
                 calm = calm + 1 if settled and self.may_settle(progress, iteration) else 0
                 least = best
                 if calm >= config.patience:
@@ -138,8 +141,7 @@ class Search(ABC):
                 now, done = time.perf_counter(), time.thread_time()
                 self._time(iteration, now - begun, done - worked)
                 begun, worked = now, done
-                enough = iteration + 1 >= config.iterations
-                if enough and (iteration + 1 >= most or bool(take(evaluation.feasible, index).all())):
+                if last or feasible:
                     stop_reason = "iterations"
                     break
                 if now + self._expected(iteration, deadline - started) > deadline:
@@ -165,11 +167,26 @@ class Search(ABC):
         worked = self._pace.get(self.kind(iteration + 1), self.unknown * self._pace[self.kind(iteration)])
         return worked + self._ending + min(self._stall, RESERVE * max(0.0, budget))
 
-    def _settled(self, before: Tensor, now: Tensor, index: Tensor, evaluation: Evaluation) -> bool:
-        """Whether no problem's best energy fell any more; a problem without a feasible plan is worth all the time there is."""
+    def _ask(
+        self, before: Tensor | None, now: Tensor, index: Tensor, evaluation: Evaluation, watched: bool, enough: bool
+    ) -> tuple[bool, bool]:
+        """(`watched` and no problem's best energy fell any more, `enough` and all problems have a feasible plan): what the device
+        is asked in an iteration, as one number, and nothing where nothing hangs on it.
+
+        A problem without a feasible plan never settles: it is worth all the time there is.
+        """
+        if not (watched or enough):
+            return False, False
+        found = take(evaluation.feasible, index)
+        if not watched:
+            return False, bool(found.all())
         whole = before if self.config.tolerance_of == "energy" else evaluation.energy[:, BRAKING] - now
         share = self.config.tolerance * torch.nan_to_num(whole.abs(), posinf=0.0)
-        return bool(((before - now <= share + 1e-6) & take(evaluation.feasible, index)).all())
+        calm = (before - now <= share + 1e-6) & found
+        if not enough:
+            return bool(calm.all()), False
+        level = int(calm.all().int() + found.all())  # who is calm has found something
+        return level == 2, level >= 1
 
 
 def with_known(incumbent: Tensor, *new: Tensor) -> Tensor:

@@ -32,13 +32,16 @@ class Calls(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("name", ["mppi", "cem"])
-def test_a_decision_of_a_fixed_number_of_iterations_reads_back_one_number_at_most(name):
-    search, problem = optimizer(name, **FIXED), reach()
+@pytest.mark.parametrize("name", ["mppi", "cem", "icem"])
+@pytest.mark.parametrize("guardrails", [(), (lambda trajectory: 0.3 - trajectory.poses[..., 1],)])
+@pytest.mark.parametrize("settings", [FIXED, {"iterations": 2}, {"iterations": 4, "patience": 1000}])
+def test_a_decision_reads_back_one_number_at_most(name, guardrails, settings):
+    """A fixed number of iterations; a robot's, which may stop early and whose search for anything feasible may be prolonged."""
+    search, problem = optimizer(name, **settings), reach(goals=((1.0, 0.5), (0.5, -1.0)), guardrails=guardrails)
     search.solve(problem, math.inf)
     with Calls() as calls:
         plan = search.solve(problem, math.inf)
-    assert plan.iterations == 4 and bool(plan.feasible.all())
+    assert plan.iterations == settings["iterations"] and bool(plan.feasible.all())
     assert calls.count["_local_scalar_dense"] <= 1
 
 
