@@ -25,8 +25,10 @@ _there: dict[tuple, dict[str, Tensor]] = {}
 
 @dataclass(frozen=True)
 class Ready(Problem):
-    """A problem as `as_tensors` gives it; `loose`: any action within the bounds may follow any other; `limits` as plain numbers,
-    so that nobody need ask a device for them."""
+    """A problem as `as_tensors` gives it.
+
+    `loose`: any action within the bounds may follow any other; `limits` as numbers, so that nobody asks a device for them.
+    """
 
     loose: bool = False
     limits: tuple = ()

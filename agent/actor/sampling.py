@@ -105,9 +105,7 @@ class SamplingOptimizer(Search):
         noise = white if self.config.noise_kind == "white" else torch.matmul(self._shape(horizon, problem.dt), white)
         noise = cloud.std[:, None] * noise.mul_(self._widths(count - 1))
         new = [mean[:, None], noise.add_(mean[:, None])]
-        if (
-            problem.guardrails and cloud.found is not None
-        ):  # whether it was is never asked: a device would have to be waited for
+        if problem.guardrails and cloud.found is not None:  # whether it was is not asked: that would be waited for
             wild = self._wild(problem, 3 * (count - 1) // 4, iteration)
             some = new[1][:, count - 1 - len(wild) :]
             some.copy_(torch.where(cloud.found[:, None, None, None], some, wild))

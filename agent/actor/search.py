@@ -170,8 +170,9 @@ class Search(ABC):
     def _ask(
         self, before: Tensor | None, now: Tensor, index: Tensor, evaluation: Evaluation, watched: bool, enough: bool
     ) -> tuple[bool, bool]:
-        """(`watched` and no problem's best energy fell any more, `enough` and all problems have a feasible plan): what the device
-        is asked in an iteration, as one number, and nothing where nothing hangs on it.
+        """(`watched` and no problem's best energy fell any more, `enough` and all problems have a feasible plan).
+
+        What the device is asked in an iteration, as one number, and nothing where nothing hangs on it.
 
         A problem without a feasible plan never settles: it is worth all the time there is.
         """

@@ -100,9 +100,7 @@ def test_a_decision_is_one_copy_there_and_one_back(monkeypatch, tmp_path, name, 
 
 
 @pytest.mark.parametrize(("settings", "numbers"), [({}, 1), ({"rescue": 0}, 0), ({"iterations": 4, "rescue": 0}, 2)])
-def test_who_may_stop_early_reads_a_number_an_iteration_between_the_first_and_the_last(
-    monkeypatch, tmp_path, settings, numbers
-):
+def test_who_may_stop_early_reads_a_number_between_two_iterations(monkeypatch, tmp_path, settings, numbers):
     controller = on_the_device(monkeypatch, tmp_path)
     settings = {"plugin": "cem", "iterations": 2, **settings}
     controller = BenchmarkController(controller.mind, ControllerSettings(optimizer=settings, stuck_share=0.0))
