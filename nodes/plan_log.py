@@ -25,8 +25,8 @@ from objective_agent_nodes import convert, diagnostics, qos
 from objective_agent_nodes.matching import StampMatcher
 from objective_agent_nodes.snapshot import SentCommands, StateReader, read
 
-WAITING = 1000
-"""Rows that may wait for the disk; more are lost."""
+WAITING, BYTES = 1000, 64 * 2**20
+"""Rows that may wait for the disk, and the memory that they may take (a row of its own any); more are lost."""
 CLOSING = 5.0
 """How long the end is put off for a disk that does not answer, s."""
 
@@ -36,6 +36,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self._rows: deque[tuple[str, float, PlanRow]] = deque()
+        self._bytes = 0
         self._wake, self._closed = threading.Condition(), False
 
     def __len__(self) -> int:
@@ -44,8 +45,9 @@ class Waiting:
     def add(self, model: str, dt: float, row: PlanRow) -> bool:
         """Whether there was room."""
         with self._wake:
-            if len(self._rows) >= WAITING:
+            if len(self._rows) >= WAITING or (self._rows and self._bytes + _bytes(row) > BYTES):
                 return False
+            self._bytes += _bytes(row)
             self._rows.append((model, dt, row))
             self._wake.notify()
             return True
@@ -54,13 +56,21 @@ class Waiting:
         """The oldest, as soon as there is one; None after the last one of a closed queue."""
         with self._wake:
             self._wake.wait_for(lambda: self._rows or self._closed)
-            return self._rows.popleft() if self._rows else None
+            if not self._rows:
+                return None
+            job = self._rows.popleft()
+            self._bytes -= _bytes(job[2])
+            return job
 
     def close(self) -> None:
         """What waits can still be taken."""
         with self._wake:
             self._closed = True
             self._wake.notify()
+
+
+def _bytes(row: PlanRow) -> int:
+    return sum(value.nbytes for value in vars(row).values() if isinstance(value, np.ndarray))
 
 
 class PlanKeeper:

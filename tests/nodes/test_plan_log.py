@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,13 @@ from nav_msgs.msg import Odometry as OdometryMessage
 from sensor_msgs.msg import Image
 from trajectory_msgs.msg import MultiDOFJointTrajectory, MultiDOFJointTrajectoryPoint
 
-from objective_agent.memory.plans import read_plans
+from objective_agent.memory.plans import PlanLog, PlanRow, read_plans
 from objective_agent.types import Command, Odometry
 from objective_agent_nodes import convert, convert_state, diagnostics, qos
+from objective_agent_nodes.base import SUCCESS
 from objective_agent_nodes.diagnostics import Health
+from objective_agent_nodes.memory import Memory
+from objective_agent_nodes.plan_log import BYTES, Waiting
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGURE, ACTIVATE = 1, 3
@@ -108,3 +112,29 @@ def test_ctrl_c_of_the_memory_costs_no_row_and_closes_the_file(ros, until, tmp_p
     np.testing.assert_array_equal(plans.step, np.arange(6))
     np.testing.assert_allclose(plans.done[:, 0], 0.1 * np.arange(6), atol=1e-6)
     assert "Traceback" not in Path(log.name).read_text()
+
+
+def test_large_token_maps_that_wait_for_the_disk_take_no_more_memory_than_a_stated_one(ros, until, tmp_path):
+    path, memory = tmp_path / "plans.db", ros.add(Memory(**ros.overrides(plans=str(tmp_path / "plans.db"))))
+    assert (memory.trigger_configure(), memory.trigger_activate()) == (SUCCESS, SUCCESS)
+    with PlanLog(path, "eyes"):
+        holder = sqlite3.connect(path, isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+    keeper, small = memory._plans, PlanRow("run", 0, 0, np.ones((1, 4)), np.ones((3, 2)), np.ones(2))
+    keeper._model = "eyes"
+    large = replace(small, state=np.ones((4000, 512), np.float32))  # almost 8 MiB
+    for _ in range(50):
+        keeper._keep(large)
+    assert len(keeper._waiting) <= 8 and keeper.lost >= 50 - 8 - 1, "one is being written"
+    assert memory.health().values["plans_lost"] == keeper.lost
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert until(lambda: keeper.logged, 10.0)
+    memory.trigger_deactivate(), memory.trigger_cleanup()
+    assert keeper.logged + keeper.lost == 50 and len(steps_in(path)) == keeper.logged
+    again = Waiting()
+    assert again.add("eyes", 0.2, replace(small, state=np.ones((BYTES // 4, 2), np.float32))), (
+        "larger than the bound, but alone"
+    )
+    assert not again.add("eyes", 0.2, small)
+    assert again.take() and again.add("eyes", 0.2, small)
