@@ -14,7 +14,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,10 +75,12 @@ def main(args: argparse.Namespace) -> int:
         raise InputError("--device: is for benchmarks; a robot's devices stand in its parameter file (actor.device)")
     if args.resume and args.json is None:
         raise InputError("--resume needs --json OUT: that run's OUT.partial.jsonl is what is gone on with")
+    from objective_agent.simulation.ablations import AGENT, habits_of
+
     protocol, model = make_protocol(args)
     if protocol.part and args.json is None:
         raise InputError("--part needs --json OUT: OUT.partial.jsonl is what a later --resume ends")
-    partial = Partial(args.json, protocol.digest(), args.resume, model)
+    partial = Partial(args.json, protocol.digest(), args.resume, model, habits_of((AGENT, *protocol.rows), protocol.parameters))
     records = run_missing(protocol, partial, args.episodes, args.jobs)
     if protocol.part:
         logger.info("%s: ran %s; --resume without --part runs the rest", partial.path, ", ".join(protocol.part))
@@ -215,7 +217,8 @@ def _run_in_worker(index: int, known: dict | None) -> dict:
 class Partial:
     """OUT.partial.jsonl: a header with the protocol's digest, then one record per line, on the disk before the next episode."""
 
-    def __init__(self, out: Path | None, digest: str, resume: bool, model: str = ""):
+    def __init__(self, out: Path | None, digest: str, resume: bool, model: str = "", habits: Mapping[str, str] | None = None):
+        """`model`, `habits`: what makes the rows now, by row where it has habits; InputError for rows made with others."""
         self.path = None if out is None else out.with_name(f"{out.name}.partial.jsonl")
         self.records: dict[int, dict] = {}
         self._file = None
@@ -232,6 +235,11 @@ class Partial:
         others = {sha for models in made for row, sha in models if row != "analytic"} - {model}
         if others:
             raise InputError(f"{self.path}: made with another model ({min(others)[:12]}...); remove the file, or restore that")
+        for row, now in (habits or {}).items():
+            if any(row in record["rows"] and record.get("habits", {}).get(row) != now for record in found[1:]):
+                raise InputError(
+                    f"{self.path}: {row} was made with another policy or settings of it; remove the file, or restore them"
+                )
         # Written anew, so that a line cut off by a kill can't spoil the next one.
         arguments.write(self.path, "\n".join(json.dumps(line) for line in [header, *self.records.values()]))
 

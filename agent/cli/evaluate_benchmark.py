@@ -32,14 +32,15 @@ def is_benchmark(task: str) -> bool:
 def main(args: argparse.Namespace) -> int:
     from objective_agent import devices
     from objective_agent.cli.evaluate import Partial, hardware, run_missing
-    from objective_agent.simulation.benchmarks.evaluation import summarize
+    from objective_agent.simulation.benchmarks.evaluation import AGENT, summarize
 
     protocol = make_protocol(args)
     if args.resume and args.json is None:
         raise InputError("--resume needs --json OUT: that run's OUT.partial.jsonl is what is gone on with")
     evaluator = protocol.evaluator()
     model = evaluator.mind.world_model.model
-    partial = Partial(args.json, protocol.digest(), args.resume, model)
+    habits = evaluator.habits((AGENT, *protocol.rows))
+    partial = Partial(args.json, protocol.digest(), args.resume, model, habits)
     records = run_missing(protocol, partial, args.episodes, args.jobs)
     from objective_agent.simulation.benchmarks.push import push_test
 

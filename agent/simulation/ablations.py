@@ -13,13 +13,17 @@ no_history     no motion history and no earlier sweeps: nothing shows how this r
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from objective_agent import plugins
+from objective_agent.actor.policy import DistilledPolicy
 from objective_agent.agent import Agent
-from objective_agent.config import ActorParameters, AgentParameters, CostParameters, PluginSpec
+from objective_agent.config import HABITS, ActorParameters, AgentParameters, CostParameters, PluginSpec
 from objective_agent.types import MODES, Array, InputError, NamedGuardrail, Observation, Representation, Trajectory
 
 AGENT, WITHOUT_GATE = "agent", "agent_without_gate"
@@ -55,6 +59,22 @@ def parameters_of(row: str, parameters: AgentParameters) -> AgentParameters:
             ),
         }
     )
+
+
+def habits_of(rows: Sequence[str], parameters: AgentParameters) -> dict[str, str]:
+    """`habits_digest` of those of `rows` that have habits.  ConfigurationError where there is no policy for them."""
+    actors = {row: parameters_of(row, parameters).actor for row in rows}
+    return {
+        row: habits_digest(actor, plugins.create("policy", actor.policy, parameters.robot, "actor.policy"))
+        for row, actor in actors.items()
+        if actor.mode != "plan"
+    }
+
+
+def habits_digest(actor: ActorParameters, policy: DistilledPolicy) -> str:
+    """sha256 over what a row's habits depend on: the policy's weights, and the parameters that say when it acts."""
+    about = {"weights": policy.model, **actor.model_dump(mode="json", include=set(HABITS))}
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def _without(cost: CostParameters, name: str) -> CostParameters:

@@ -19,7 +19,7 @@ from objective_agent.agent import Agent
 from objective_agent.config import HABITS, AgentParameters, Task
 from objective_agent.results.statistics import paired, wilson
 from objective_agent.safety import GateParameters
-from objective_agent.simulation.ablations import AGENT, WITHOUT_GATE, alter, parameters_of
+from objective_agent.simulation.ablations import AGENT, WITHOUT_GATE, alter, habits_digest, parameters_of
 from objective_agent.simulation.baselines import BASELINES
 from objective_agent.simulation.episode import Outcome, run_episode
 from objective_agent.simulation.tasks import Episode, make_task
@@ -184,7 +184,7 @@ class Evaluator:
         protocol, robot = self.protocol, self.protocol.parameters.robot
         begun = time.perf_counter()
         episode = self.task.episode(index)
-        rows, timing, models = {}, {}, {}
+        rows, timing, models, habits = {}, {}, {}, {}
         kept = {}
         seen: Sequence[Representation] = ()
         missing = protocol.missing(known)
@@ -206,6 +206,8 @@ class Evaluator:
                 "planner_ms": round(1e3 * controller.planner_seconds, 2),
             }
             models[row] = controller.agent.planner.world_model.model
+            if controller.agent.planner.habits is not None:
+                habits[row] = habits_digest(controller.parameters.actor, controller.agent.planner.habits.policy)
         for row in (name for name in protocol.baselines if name in missing):
             times, (limit, _) = (protocol.period, protocol.delay), self._end(episode, None)
             outcome = run_episode(episode, BASELINES[row](robot), robot, protocol.gate, *times, limit=limit)
@@ -215,6 +217,7 @@ class Evaluator:
             timing["seconds"] = round(timing["seconds"] + known["timing"]["seconds"], 3)
             rows, timing, models = known["rows"] | rows, known["timing"] | timing, known["models"] | models
             kept = {"promises": known["promises"]} | kept if "promises" in known else kept
+            habits = known.get("habits", {}) | habits
         return {
             "index": index,
             "world": episode.world.name,
@@ -225,6 +228,7 @@ class Evaluator:
             "already_solved": episode.already_solved,
             "rows": rows,
             "models": models,
+            **({"habits": habits} if habits else {}),
             "timing": timing,
             **kept,
         }

@@ -84,7 +84,7 @@ class BenchmarkEvaluator:
         """The record of episode `index` under every controller that `known` lacks, added to it; JSON values only."""
         begun = time.perf_counter()
         _, info = self._reset(index)
-        rows, timing, models, seen = {}, {}, {}, []
+        rows, timing, models, habits, seen = {}, {}, {}, {}, []
         for row in self.protocol.missing(known):
             if row in BASELINES:
                 rows[row] = self.drive(index, self._baseline(row, index))
@@ -97,11 +97,13 @@ class BenchmarkEvaluator:
             rows[row] |= {"stuck": controller.notes.stuck, "modes": dict(sorted(controller.notes.modes.items()))}
             timing[row] = spent(controller.notes)
             models[row] = self.mind.world_model.model
+            habits |= self.habits((row,))
             seen = controller.notes.seen if row == AGENT else seen
         timing["seconds"] = round(time.perf_counter() - begun, 3)
         if known is not None:
             timing["seconds"] = round(timing["seconds"] + known["timing"]["seconds"], 3)
             rows, timing, models = known["rows"] | rows, known["timing"] | timing, known["models"] | models
+            habits = known.get("habits", {}) | habits
         return {
             "index": index,
             "layout": int(info["layout"]),
@@ -113,8 +115,13 @@ class BenchmarkEvaluator:
             "already_solved": bool(info["success"]),
             "rows": rows,
             "models": models,
+            **({"habits": habits} if habits else {}),
             "timing": timing,
         }
+
+    def habits(self, rows: Sequence[str]) -> dict[str, str]:
+        """The sha256 of the policy, for those of `rows` that have habits.  ConfigurationError where the model has none."""
+        return {row: self.mind.policy.model for row in rows if settings_of(row, self.protocol.settings).mode != "plan"}
 
     def _reset(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
         return self.env.reset(seed=self.protocol.seed, options={"split": "test", "index": index})
