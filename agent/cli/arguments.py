@@ -35,6 +35,13 @@ def positive(text: str) -> float:
     return value
 
 
+def refuse(args: argparse.Namespace, names: Iterable[str], why: str) -> None:
+    """InputError, one line, for the first of the options `names` that was given: nothing is left out of account silently."""
+    for name in names:
+        if getattr(args, name) not in (None, False):
+            raise InputError(f"--{name}: {why}; leave it out")
+
+
 def command_line() -> str:
     """The command that was given, for the record of what it makes."""
     return "objective-agent " + shlex.join(sys.argv[1:])

@@ -19,6 +19,7 @@ from objective_agent.types import InputError
 HELP = "drive and record: training data as MCAP bags; images of benchmark tasks"
 EXAMPLE = "objective-agent collect --task mix --episodes 600 --seed 1 --jobs 2 --out bags/apartment"
 EPISODES_PER_BAG = 10
+SECONDS, TRAIN = 40.0, "train"
 TASKS = ("mix", "apartment", "apartment_camera", "apartment_people", "apartment_slip")
 
 
@@ -34,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     amount.add_argument(
         "--steps", type=arguments.count, metavar="N", help="how many steps of a benchmark task (default: 100000)"
     )
-    parser.add_argument("--seconds", type=float, default=40.0, metavar="S", help="simulated seconds per episode (default: 40)")
+    parser.add_argument("--seconds", type=float, metavar="S", help=f"simulated seconds per episode (default: {SECONDS:g})")
     parser.add_argument("--seed", type=arguments.seed, default=1, metavar="S", help="draws worlds and driving (default: 1)")
-    worlds = "train: generated training apartments, never those of evaluations (default); or a world's name or file"
-    parser.add_argument("--worlds", default="train", metavar="W", help=worlds)
+    worlds = f"{TRAIN}: generated training apartments, never those of evaluations (default); or a world's name or file"
+    parser.add_argument("--worlds", metavar="W", help=worlds)
     params = "ROS parameter file (default: the shipped config/sim.yaml); with --plans: YAML of the planner's settings"
     parser.add_argument("--params", metavar="FILE", help=params)
     parser.add_argument("--jobs", type=arguments.count, default=1, metavar="N", help="processes; the bags do not depend on N")
@@ -69,7 +70,7 @@ def main(args: argparse.Namespace) -> int:
     if args.steps is not None:
         raise InputError(f"--task {args.task} knows no --steps; give --episodes N or --minutes M")
     settings = make_settings(args)
-    episodes = args.episodes or (math.ceil(60 * args.minutes / args.seconds) if args.minutes else 10)
+    episodes = args.episodes or (math.ceil(60 * args.minutes / settings.seconds) if args.minutes else 10)
     work = plan(args.out, episodes, args.resume)
     begun = time.perf_counter()
     totals = {"episodes": 0, "frames": 0, "contacts": 0, "seconds": 0.0}
@@ -95,8 +96,9 @@ def make_settings(args: argparse.Namespace):
     from objective_agent.simulation.world import World
 
     parameters, gate = load(args.params)
-    world = None if args.worlds == "train" else World.load(args.worlds, parameters.robot)
-    return CollectSettings(args.task, args.seed, parameters.robot, gate, args.seconds, world=world)
+    world = None if args.worlds in (None, TRAIN) else World.load(args.worlds, parameters.robot)
+    seconds = SECONDS if args.seconds is None else args.seconds
+    return CollectSettings(args.task, args.seed, parameters.robot, gate, seconds, world=world)
 
 
 def plan(out: Path, episodes: int, resume: bool) -> list[tuple[Path, range]]:

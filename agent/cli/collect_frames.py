@@ -11,6 +11,7 @@ from objective_agent.cli import arguments
 from objective_agent.types import InputError
 
 STEPS = 100_000
+NOT_HERE = ("resume", "minutes", "seconds", "worlds", "params")
 
 
 def main(args: argparse.Namespace, robot_tasks: tuple[str, ...]) -> int:
@@ -22,8 +23,7 @@ def main(args: argparse.Namespace, robot_tasks: tuple[str, ...]) -> int:
     if args.task not in BENCHMARKS and not args.task.startswith(PREFIX):
         known = ", ".join((*robot_tasks, *BENCHMARKS))
         raise InputError(f"task {args.task}: there is none; take one of {known}, or {PREFIX}ID of a gymnasium environment")
-    if args.resume or args.minutes:
-        raise InputError(f"--task {args.task} takes neither --resume nor --minutes: it takes seconds; give --steps N")
+    arguments.refuse(args, NOT_HERE, f"--task {args.task} knows no such thing: it takes --steps N in its own layouts")
     task = environment(args.task)  # what is missing for it is said before anything is shown
     steps = args.steps or (args.episodes * task.episode_steps if args.episodes else STEPS)
     about = {"command": arguments.command_line()}

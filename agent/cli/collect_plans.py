@@ -12,6 +12,7 @@ from objective_agent.cli import arguments
 from objective_agent.types import InputError
 
 EPISODES, ROBOT_EPISODES = 400, 200
+NOT_HERE = ("resume", "minutes", "steps", "seconds", "worlds")
 
 
 def main(args: argparse.Namespace, robots: tuple[str, ...] = ()) -> int:
@@ -19,8 +20,7 @@ def main(args: argparse.Namespace, robots: tuple[str, ...] = ()) -> int:
     from objective_agent.cli.evaluate_benchmark import load_settings
     from objective_agent.cli.train_head import progress
 
-    if args.resume or args.minutes or args.steps:
-        raise InputError("--plans takes none of --resume, --minutes, --steps: it takes minutes; give --episodes N")
+    arguments.refuse(args, NOT_HERE, "--plans knows no such thing: it drives --episodes N in the task's own training worlds")
     if not 0 <= args.policy <= 1:
         raise InputError(f"--policy {args.policy}: is a share of the episodes, from 0 to 1")
     try:

@@ -65,9 +65,7 @@ def make_protocol(args: argparse.Namespace):
     from objective_agent.simulation.benchmarks.evaluation import BASELINES, ROWS, BenchmarkProtocol
     from objective_agent.types import MODES
 
-    for name in NOT_HERE:
-        if getattr(args, name):
-            raise InputError(f"--{name}: is for the robot's tasks; {args.task} is a benchmark: leave it out")
+    arguments.refuse(args, NOT_HERE, f"is for the robot's tasks; {args.task} is a benchmark")
     if not args.model:
         raise InputError(f"--task {args.task} needs --model DIR: a model that train made of this task's data")
     settings = load_settings(args.params, args.task)

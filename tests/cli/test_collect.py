@@ -69,6 +69,14 @@ def test_a_world_of_ones_own(tmp_path):
         (["--seconds", "0.1", "--out", "x.mcap"], "per episode"),
         (["--episodes", "0", "--out", "x.mcap"], "episodes"),
         ([], "--out"),
+        (
+            ["--plans", "--task", "apartment", "--model", "m", "--worlds", "w.xml", "--out", "x.db"],
+            "--worlds: --plans knows no",
+        ),
+        (["--plans", "--task", "two_room", "--model", "m", "--worlds", "w.xml", "--out", "x.db"], "--worlds: --plans knows no"),
+        (["--plans", "--task", "apartment", "--model", "m", "--seconds", "9", "--out", "x.db"], "--seconds: --plans knows no"),
+        (["--task", "two_room", "--worlds", "apartment", "--out", "x"], "--worlds: --task two_room knows no"),
+        (["--task", "two_room", "--resume", "--out", "x"], "--resume: --task two_room knows no"),
     ],
 )
 def test_wrong_usage_is_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, arguments, said):
