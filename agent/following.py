@@ -55,7 +55,8 @@ def follow(
     elapsed = effect - begun.effect
     if plan.imagined is None or plan.mode == "braking" or begun.task != configuration.task:
         return None
-    if not 0 < elapsed <= actor.follow + 1e-6 or state.model != begun.state.model or state.points is None:
+    # a little before its time, too: what is followed is out sooner than what is searched for
+    if not -plan.dt < elapsed <= actor.follow + 1e-6 or state.model != begun.state.model or state.points is None:
         return None
     where = begun.predicted(state.stamp)
     expected = replace(state, pose=where[None])

@@ -134,11 +134,13 @@ class Planner:
         now: float,
         latency: float,
         budget: float = math.inf,
+        following: float | None = None,
     ) -> Decision:
         """Plans from `state` at time `now` (s, the clock of the stamps).
 
-        `latency`: seconds until the command will have left the gate.  `budget`: seconds of wall time for the search; inf lets
-        it run to convergence or to its last iteration, which is repeatable.
+        `latency`: seconds until the command will have left the gate; `following`: the same where the plan under way is
+        followed, which takes less time, None: as `latency`.  `budget`: seconds of wall time for the search; inf lets it run to
+        convergence or to its last iteration, which is repeatable.
         """
         started, worked = time.perf_counter(), time.thread_time()
         task = configuration.task
@@ -151,10 +153,12 @@ class Planner:
             return Decision(Command(state.stamp, 0.0, 0.0), configuration, unusable, state)
         self.prepare(configuration)
         actor = configuration.actor
-        effect = now + latency + state.delay(self.robot.actuator_delay)
+        delay = state.delay(self.robot.actuator_delay)
+        effect = now + latency + delay
         plan, position = None, None
         if self._may_follow(actor):
-            plan, position = follow(self._last, configuration, state, effect, self.guardrails), self._last.subgoal
+            soon = now + (latency if following is None else following) + delay
+            plan, position = follow(self._last, configuration, state, soon, self.guardrails), self._last.subgoal
         if plan is None:
             position, final = self._subgoal(configuration, route, np.asarray(state.pose[0], np.float64))
             with torch.inference_mode():

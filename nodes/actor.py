@@ -119,7 +119,7 @@ class Actor(ModuleNode):
         message = convert.command_to(decision.command, self.common.enable_stamped_cmd_vel)
         if self.common.enable_stamped_cmd_vel:
             message.header.stamp = exact
-        self._pace.decided(None if decision.plan is None else decision.seconds, decision.deadline_missed)
+        self._pace.decided(decision.plan, decision.seconds, decision.deadline_missed)
         self._command.publish(message)
         self._decision = decision
         self._explain.publish(decision, exact, rate=self._pace.rate(), misses=self._pace.misses, surprise=self.surprise())
@@ -133,8 +133,10 @@ class Actor(ModuleNode):
             return Decision(Command(state.stamp, 0.0, 0.0), configuration, reason, state)
         if self.repeatable:
             return self._planner.decide(configuration, state, self._route, state.stamp, 0.0, math.inf)
-        budget = self._pace.budget(configuration.actor, now - state.stamp)
-        return self._planner.decide(self._cautious(configuration), state, self._route, now, self._pace.latency, budget)
+        configuration = self._cautious(configuration)
+        actor = configuration.actor
+        budget, latency = self._pace.budget(actor, now - state.stamp), self._pace.latency(actor.mode)
+        return self._planner.decide(configuration, state, self._route, now, latency, budget, self._pace.following)
 
     def _cautious(self, configuration: Configuration) -> Configuration:
         """Slower when the world does not do what was predicted; the last plan is then no guide either."""
@@ -154,8 +156,7 @@ class Actor(ModuleNode):
         decision, problem = self._decision, self._fresh.problem(self.now(), time.monotonic())
         values = {"decisions": self._pace.count, "decision_hz": self._pace.rate(), "deadline_misses": self._pace.misses}
         values |= {
-            "latency_ms": 1000 * self._pace.latency,
-            "handover_ms": 1000 * self._pace.handover,
+            **self._pace.milliseconds(self.parameters.mode if self._configuration is None else self._configuration.actor.mode),
             "surprise": self.surprise(),
             "unmatched": self._states.matcher.incomplete,
             **self._models.values,

@@ -54,8 +54,8 @@ class Body:
         pose, velocity = (value[None].astype(np.float32) for value in (self.pose, self.velocity))
         return WorldState(self.stamp, tokens, pose, velocity, self.name, self.points[None].astype(np.float32), stamps, sent)
 
-    def decide(self, budget=math.inf):
-        decision = self.planner.decide(self.settings, self.state(), None, self.stamp, 0.0, budget)
+    def decide(self, budget=math.inf, latency=0.0, following=None):
+        decision = self.planner.decide(self.settings, self.state(), None, self.stamp, latency, budget, following)
         self.sent = [*self.sent, (self.stamp, (decision.command.v, decision.command.w))][-40:]
         later = self.truth.advance(self.state(), self.stamp + PERIOD)
         self.stamp, self.pose, self.velocity = self.stamp + PERIOD, later.pose[0].astype(float), later.velocity[0].astype(float)
@@ -87,6 +87,18 @@ def test_what_is_followed_is_what_was_imagined(model):
         np.testing.assert_allclose(decision.subgoal, first.subgoal)
         ahead = np.asarray(first.plan.poses)[0, 0, -1, :2] - np.asarray(decision.plan.poses)[0, 0, -1, :2]
         assert np.hypot(*ahead) < 0.05, "it leads to where the plan led"
+
+
+def test_a_plan_is_followed_at_the_pace_of_following_though_its_search_was_given_longer(model):
+    body = Body(model)
+    late = 3 * PERIOD
+    first = body.decide(latency=late, following=0.0)
+    wanted = np.asarray(first.plan.actions[0])
+    for count in range(1, 10):
+        decision = body.decide(latency=late, following=0.0)
+        assert decision.plan.mode == "followed"
+        step = max(0, int((count * PERIOD - late) / first.plan.dt + 1e-6))
+        np.testing.assert_allclose([decision.command.v, decision.command.w], wanted[step], atol=1e-6)
 
 
 def in_the_way(body):

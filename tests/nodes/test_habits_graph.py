@@ -94,8 +94,8 @@ def up(ros, *nodes):
 
 def test_the_configuration_says_who_acts_the_status_who_acted_and_the_log_what_was_searched(ros, until, tmp_path):
     model, path = write_pursuit(tmp_path / "model", *scan_encoder(), horizon=15), tmp_path / "plans.db"
-    memory = Memory(**ros.overrides(plans=str(path)))
-    up(ros, Perception(**ros.overrides()), memory, Actor(**ros.overrides()))
+    memory, actor = Memory(**ros.overrides(plans=str(path))), Actor(**ros.overrides())
+    up(ros, Perception(**ros.overrides()), memory, actor)
     robot = Robot(ros, until)
     assert until(lambda: robot.camera.get_subscription_count() and robot.odom.get_subscription_count() >= 2)
     assert until(lambda: robot.settings.get_subscription_count() >= 3 and robot.node.count_publishers("actor/status"))
@@ -109,6 +109,9 @@ def test_the_configuration_says_who_acts_the_status_who_acted_and_the_log_what_w
     robot.configure(Task(kind="goal_pose", id="two", position=(4.0, 1.0)), mode="adaptive", **habits)
     assert robot.drive(lambda: {"optimizer", "policy", "followed"} <= set(robot.modes(before))), set(robot.modes(before))
     assert robot.pose[0] > 0.1
+    took = actor.health().values
+    assert {"searched_ms", "policy_ms", "followed_ms"} <= set(took), "a mean of all would be the time of none of them"
+    assert took["latency_ms"] == pytest.approx(took["searched_ms"] + took["handover_ms"])
 
     logged = memory.health().values["plans_logged"]  # adaptive searches seldom, and a plan that came late is not kept
     robot.configure(Task(kind="goal_pose", id="three", position=(4.0, 0.0)))

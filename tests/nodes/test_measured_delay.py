@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from nav_msgs.msg import Odometry as OdometryMessage
 from std_msgs.msg import Float64MultiArray
 
 from objective_agent.config import ActorParameters, MemoryParameters
-from objective_agent.types import Command, Odometry, WorldState
+from objective_agent.types import HABIT, Command, Odometry, Plan, WorldState
 from objective_agent_nodes import convert, convert_state, qos
 from objective_agent_nodes.base import SUCCESS, ModuleNode
 from objective_agent_nodes.measured_delay import LABELS
@@ -24,6 +25,8 @@ from objective_agent_nodes.pace import Pace
 from objective_agent_nodes.snapshot import SentCommands, StateReader, labelled
 
 LATE = 0.25
+PLAN = Plan(np.zeros((1, 4, 2)), np.ones(1, bool), np.zeros(1), {}, {}, np.zeros(1), np.zeros((1, 1, 4, 3)), 1, 8, 0.01,
+            "converged", "optimizer", 0.2, 1.0)  # fmt: skip
 
 
 class Consumer(ModuleNode):
@@ -106,17 +109,41 @@ def test_latency_is_what_decisions_and_their_way_to_the_robot_take(monkeypatch):
     now = [10.0]
     monkeypatch.setattr("objective_agent_nodes.pace.time.monotonic", lambda: now[0])
     pace = Pace(0.035)
-    assert pace.latency == 0.035
+    assert pace.latency("plan") == 0.035 and pace.following == 0.0
     for _ in range(100):
-        pace.decided(0.02, False)
+        decide(pace, "optimizer", 0.02)
         now[0] += 0.004
         pace.left()  # the command that was made from it
         now[0] += 0.03
         pace.left()  # a tick of the gate
         now[0] += 0.016
-    assert pace.latency == pytest.approx(0.024, abs=1e-4)
+    assert pace.latency("plan") == pytest.approx(0.024, abs=1e-4)
     assert pace.rate() == pytest.approx(20.0)
-    pace.decided(None, False)
+    pace.decided(None, 0.0, False)
     now[0] += 5.0
     pace.left()
     assert pace.handover == pytest.approx(0.004, abs=1e-4), "the gate was away; that was no hand-over"
+
+
+def decide(pace: Pace, mode: str, seconds: float) -> None:
+    searched = mode in ("optimizer", "braking")
+    pace.decided(replace(PLAN, mode=mode, stop_reason="converged" if searched else HABIT), seconds, False)
+
+
+def test_what_habits_take_says_nothing_of_a_search():
+    pace = Pace(0.035)
+    for _ in range(20):
+        decide(pace, "optimizer", 0.02)
+        for _ in range(10):
+            decide(pace, "followed", 0.001)
+        decide(pace, "policy", 0.006)
+        decide(pace, "fallback", 0.006)
+    searching, thinking = pace.latency("adaptive"), pace.latency("policy")
+    assert 0.02 < searching < 0.022 and 0.006 < thinking < 0.01 and pace.following == pytest.approx(0.001, abs=1e-4)
+    assert pace.milliseconds("adaptive") == {
+        "latency_ms": 1000 * searching,
+        "handover_ms": 0.0,
+        "searched_ms": 1000 * searching,
+        "followed_ms": 1000 * pace.following,
+        "policy_ms": 1000 * thinking,
+    }
