@@ -26,7 +26,7 @@ def main(args: argparse.Namespace) -> int:
     from objective_agent.cli.train_head import line, progress, settings_of
     from objective_agent.config import validate
     from objective_agent.learning.frames.dataset import is_frames
-    from objective_agent.learning.policy import PolicyConfig, add_policy
+    from objective_agent.learning.policy import PolicyConfig, add_policy, check
     from objective_agent.memory.plans import read_plans
 
     torch.set_num_threads(args.threads)
@@ -35,6 +35,7 @@ def main(args: argparse.Namespace) -> int:
     config = validate(PolicyConfig, settings_of(args), str(args.config or "--head policy"))
     shown = len(args.data) == 1 and is_frames(args.data[0])
     plans = demonstrated(args, folder, card) if shown else read_plans(args.data, str(card["sha256"].get("encoder")))
+    check(plans)  # before anything is made of it
     energies, about = None, {"command": arguments.command_line()}
     if card.get("kind") == weights.FRAMES:
         from objective_agent.cli.evaluate_benchmark import load_settings

@@ -116,11 +116,20 @@ def clone_weights(plans: Plans, followed: np.ndarray) -> np.ndarray:
     return np.where(plans.feasible & np.isfinite(plans.energy), found, 0).astype(np.float32)
 
 
+def check(plans: Plans) -> None:
+    """InputError, one line, for a log of too few episodes, or of none that goes on after its first decision."""
+    episodes = len(np.unique(plans.episode))
+    if episodes < LEAST_EPISODES:
+        raise InputError(f"the log of plans has {episodes} episodes; {LEAST_EPISODES} are needed, better 300: log more")
+    if episodes == len(plans):
+        files = ", ".join(str(about.get("file", "data")) for about in plans.about)
+        raise InputError(f"{files}: every episode of the log of plans is one decision, which led nowhere; log whole episodes")
+
+
 def split(plans: Plans, seed: int = 0) -> dict[str, np.ndarray]:
-    """Rows [.] of "train", "calibration" and "test": whole episodes.  InputError where there are too few."""
+    """Rows [.] of "train", "calibration" and "test": whole episodes.  InputError where there are too few: see `check`."""
+    check(plans)
     episodes = np.unique(plans.episode)
-    if len(episodes) < LEAST_EPISODES:
-        raise InputError(f"the log of plans has {len(episodes)} episodes; {LEAST_EPISODES} are needed, better 300: log more")
     order, held = generator(seed, "policy split", 0).permutation(episodes), max(4, round(HELD_OUT * len(episodes)))
     parts = {"calibration": order[:held], "test": order[held : 2 * held], "train": order[2 * held :]}
     return {name: np.flatnonzero(np.isin(plans.episode, part)) for name, part in parts.items()}

@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from objective_agent import weights
+from objective_agent.cli.main import main
 from objective_agent.config import PluginSpec, RobotParameters
 from objective_agent.learning.loop import CollapseError
 from objective_agent.learning.policy import PolicyConfig, Rows, add_policy, inputs, shape_of, split, targets, train
@@ -147,6 +148,19 @@ def test_episodes_are_held_out_whole_and_too_few_are_refused(plans, tmp_path):
     assert sum(map(len, episodes)) == len(set.union(*episodes)) == 60 and all(len(each) >= 4 for each in episodes)
     with pytest.raises(InputError, match="5 episodes; 20 are needed"):
         split(read_plans([write_log(tmp_path / "few.db", episodes=5)]))
+
+
+def test_a_log_of_single_decisions_is_one_line(tmp_path, folder, capsys):
+    path = write_log(tmp_path / "single.db", episodes=30, steps=1)
+    for kind in ({}, {"kind": "frames", "task": "two_room"}):
+        (folder / "card.yaml").write_text(yaml.safe_dump({"sha256": {"encoder": "eyes"}} | kind))
+        assert main(["train", "--head", "policy", "--model", str(folder), "--data", str(path), "--steps", "3"]) == 2
+        error = capsys.readouterr().err.strip()
+        assert "single.db: every episode" in error and "log whole episodes" in error and "\n" not in error
+    with pytest.raises(InputError, match="one decision"):
+        add_policy(folder, read_plans([path]), CONFIG)
+    plans = read_plans([write_log(tmp_path / "more.db", episodes=30, steps=1), write_log(tmp_path / "two.db", steps=2)])
+    assert len(split(plans)["train"]) > 60, "some episodes that go on are enough"
 
 
 def test_a_model_that_was_replaced_meanwhile_is_left_alone(plans, folder):
