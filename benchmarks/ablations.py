@@ -103,7 +103,7 @@ def main(args) -> dict:
             print(f"{name}: {variant.group}, {variant.label}", file=sys.stderr, flush=True)
             runs[name] = run(variant, config, robot, data, windows)
             if args.json is not None:
-                from objective_agent.cli.bench import write
+                from objective_agent.cli.arguments import write
 
                 write(args.json, dump(protocol, runs, hardware()))
     return json.loads(dump(protocol, runs, hardware()))

@@ -31,13 +31,10 @@ class Page:
         self.path, self._before, self._after = path, text[:first], text[last:]
 
     def put(self, text: str) -> None:
-        """Writes `text` between the marks; the rest of the page stays."""
-        from objective_agent.types import InputError
+        """Writes `text` between the marks; the rest of the page stays, and all of it where it can't be written."""
+        from objective_agent.cli.arguments import write
 
-        try:
-            self.path.write_text(f"{self._before}\n\n{text.strip()}\n\n{self._after}", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{self.path}: can't be written: {error.strerror}") from None
+        write(self.path, f"{self._before}\n\n{text.strip()}\n\n{self._after}")
 
 
 def read_result(path: Path) -> dict:

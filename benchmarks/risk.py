@@ -16,13 +16,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import risk_worlds
+from benchmarks import pages, risk_worlds
 from objective_agent.results.statistics import paired, wilson
 from objective_agent.types import InputError
 
 HELP = "mean against CVaR, worst future against a quantile: a person who may go either way, a door that may close"
 EXAMPLE = "objective-agent bench risk --seed 11 --write docs/risk.md --json risk.json"
-BEGIN, END = "<!-- table: objective-agent bench risk -->", "<!-- end of table -->"
 WORLDS = ("person", "door")
 
 
@@ -69,7 +68,7 @@ def main(args) -> dict:
 
     if args.episodes < 1:
         raise InputError("bench risk: --episodes must be at least 1")
-    page = None if args.write is None else _marks(args.write)
+    page = None if args.write is None else pages.Page(args.write, "risk")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -85,8 +84,7 @@ def main(args) -> dict:
         "worlds": worlds,
     }  # fmt: skip
     if page is not None:
-        begin, end, text = page
-        args.write.write_text(f"{text[:begin]}\n\n{table(found)}\n{text[end:]}")
+        page.put(table(found))
     return found
 
 
@@ -313,15 +311,3 @@ def table(found: dict) -> str:
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
-
-
-def _marks(path: Path) -> tuple[int, int, str]:
-    """Where the table begins and ends in the page, and the page."""
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise InputError(f"{path}: can't be read: {error.strerror}") from None
-    begin, end = text.find(BEGIN), text.find(END)
-    if begin < 0 or end < begin:
-        raise InputError(f"{path}: needs the lines '{BEGIN}' and '{END}', between which the table goes")
-    return begin + len(BEGIN), end, text

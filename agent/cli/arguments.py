@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -67,14 +68,21 @@ def write_json(path: Path, value: Any) -> None:
     write(path, json.dumps(value, indent=1))
 
 
-def write(path: Path, text: str) -> None:
-    """Writes `text` and a newline.  InputError, one line, when that can't be done; a file that was there then stays."""
+def write(path: Path, text: str, folders: bool = False) -> None:
+    """Writes `text`, ended by a newline, whole or not at all, and with `folders` the folders that it is to lie in.
+
+    InputError, one line, when that can't be done; a file that was there then stays.
+    """
     part = path.with_name(f"{path.name}.tmp")
     try:
-        part.write_text(text + "\n", encoding="utf-8")
+        if folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text.removesuffix("\n") + "\n", encoding="utf-8")
         os.replace(part, path)
     except OSError as error:
-        raise InputError(f"{path}: can't be written: {error.strerror}; give another file with --json") from None
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)  # half a file helps nobody
+        raise InputError(f"{path}: can't be written: {error.strerror}; give another file") from None
 
 
 def _whole(text: str, least: int, most: int, rule: str) -> int:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import objective_agent
+from objective_agent.cli import arguments
 from objective_agent.cli.discovery import help_line
 
 HELP = "measure: planning, gate and what else benchmarks/ holds"
@@ -64,17 +64,5 @@ def main(args) -> int:
     text = json.dumps(result, indent=2)
     print(text)
     if args.json is not None:
-        write(args.json, text)
+        arguments.write(args.json, text)
     return 0
-
-
-def write(path: Path, text: str) -> None:
-    """Writes the file whole or not at all."""
-    part = path.with_name(f"{path.name}.tmp")
-    try:
-        part.write_text(text + "\n")
-        os.replace(part, path)
-    except OSError as error:
-        from objective_agent.types import InputError
-
-        raise InputError(f"{path}: can't be written: {error.strerror}; give another file with --json") from None

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
+from objective_agent.cli import arguments
 from objective_agent.types import InputError, ObjectiveAgentError
 
 HELP = "write the results page from result files; or make a result file small"
@@ -49,13 +49,13 @@ def main(args: argparse.Namespace) -> int:
     material = gather(args.source)
     text = page(material)
     if args.json is not None:
-        write(args.json, json.dumps(as_numbers(material), indent=1) + "\n")
+        arguments.write(args.json, json.dumps(as_numbers(material), indent=1), folders=True)
     if args.check:
         if not args.out.is_file() or args.out.read_text(encoding="utf-8") != text:
             raise ObjectiveAgentError(f"{args.out}: is not what {args.source} says; write it anew with objective-agent results")
         print(f"{args.out} says what {args.source} says")
         return 0
-    write(args.out, text)
+    arguments.write(args.out, text, folders=True)
     print(
         f"wrote {args.out}: {len(material.conditions)} conditions, {len(material.ablations)} sets of ablations, "
         f"{len(material.benchmarks)} benchmark results"
@@ -115,7 +115,7 @@ def shrink(source: Path, out: Path, names: dict[str, str]) -> int:
     text = tidy(small) + "\n"
     if len(text.encode()) > MOST_BYTES:
         raise InputError(f"{out}: would have {len(text.encode())} bytes, {MOST_BYTES} are allowed; evaluate fewer rows at once")
-    write(out, text)
+    arguments.write(out, text, folders=True)
     print(f"wrote {out}: {len(text.encode())} bytes")
     return 0
 
@@ -142,17 +142,6 @@ def load(path: Path) -> dict:
     if not isinstance(content, dict):
         raise InputError(f"{path}: is no result file; remove it")
     return content
-
-
-def write(path: Path, text: str) -> None:
-    """Writes the file whole or not at all."""
-    part = path.with_name(f"{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise InputError(f"{path}: can't be written: {error.strerror}; give another path") from None
 
 
 def _yaml(path: Path, must: bool = False) -> dict:

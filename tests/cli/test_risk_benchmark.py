@@ -66,7 +66,7 @@ def test_what_was_seen_settles_which_way_all_futures_go():
 
 def test_figures_are_written_and_the_table_is_put_between_its_marks(tmp_path, capsys):
     page, out = tmp_path / "page.md", tmp_path / "out.json"
-    page.write_text(f"before\n{benchmark.BEGIN}\nold\n{benchmark.END}\nafter\n")
+    page.write_text(f"before\n{benchmark.pages.begin('risk')}\nold\n{benchmark.pages.END}\nafter\n")
     asked = ["bench", "risk", "--episodes", "2", "--worlds", "person", "--write", str(page), "--json", str(out)]
     assert main(asked) == 0
     figures = json.loads(out.read_text())["worlds"]["person"]
