@@ -159,9 +159,10 @@ class ActorParameters(Strict):
     )
     proposals: int = Field(4, ge=1, le=256, description="plans of the policy that a search begins with")
     follow: NonNegative = Field(
-        0.6,
+        1.0,
         le=2,
-        description="adaptive, policy: a checked plan is followed for so long before it is imagined anew, s; 0: never",
+        description="adaptive, policy: a checked plan is followed for so long before it is imagined anew, s, less where it "
+        "saves less than twice `gain` of what standing still costs; 0: never",
     )
     agreement: NonNegative = Field(
         0.5, le=1, description="... while what it predicted is off by no more than this share of surprise's alarm levels"

@@ -16,12 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from objective_agent.actor.answer import saved
 from objective_agent.config import Configuration, Task
 from objective_agent.cost.distance import KEY
 from objective_agent.surprise import errors
 from objective_agent.types import HABIT, NamedGuardrail, Plan, Trajectory, WorldState, to_base, to_odom, wrap_angle
 
 FOLLOWED = "followed"
+
+LEAST = 0.25
+"""The least share of `follow` for which a plan is followed."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,11 @@ def follow(
     if plan.imagined is None or plan.mode == "braking" or begun.task != configuration.task:
         return None
     # a little before its time, too: what is followed is out sooner than what is searched for
-    if not -plan.dt < elapsed <= actor.follow + 1e-6 or state.model != begun.state.model or state.points is None:
+    if (
+        not -plan.dt < elapsed <= actor.follow * trust(plan, actor.gain) + 1e-6
+        or state.model != begun.state.model
+        or state.points is None
+    ):
         return None
     where = begun.predicted(state.stamp)
     expected = replace(state, pose=where[None])
@@ -88,6 +96,17 @@ def follow(
         mode_energy=None,
         imagined=None,
     )
+
+
+def trust(plan: Plan, gain: float) -> float:
+    """For which share of `follow` a plan is followed: all where it saves twice `gain` of what standing still costs, or more.
+
+    Where no plan saves much the place is a hard one.  The next search, which begins with this plan, finds a better one there;
+    who follows what was the best of one moment for long turns to and fro.
+    """
+    if gain == 0 or plan.candidate_energy is None:
+        return 1.0
+    return min(1.0, max(LEAST, float(saved(plan)[0]) / (2 * gain)))
 
 
 def rest(imagined: Trajectory, over: int, predicted: np.ndarray, state: WorldState) -> Trajectory:

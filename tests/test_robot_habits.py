@@ -10,6 +10,7 @@ from pursuit_policy import scan_encoder, write_pursuit
 
 from objective_agent import plugins
 from objective_agent.config import ActorParameters, AgentParameters, PluginSpec, RobotParameters, Task
+from objective_agent.following import trust
 from objective_agent.planner import Planner
 from objective_agent.surprise import cautious
 from objective_agent.types import ConfigurationError, WorldState
@@ -67,12 +68,26 @@ class Body:
 
 def test_a_plan_is_followed_for_a_while_then_the_policy_acts_and_the_robot_arrives(model):
     body = Body(model)
-    modes = body.modes(150)
+    first = body.decide().plan
+    modes = [first.mode, *body.modes(149)]
     assert modes[0] == "optimizer", "a new task is thought about"
-    per_plan = round(body.settings.actor.follow / PERIOD)
+    per_plan = int(body.settings.actor.follow * trust(first, body.settings.actor.gain) / PERIOD + 1e-6)
+    assert per_plan >= 5
     assert modes[1 : 1 + per_plan] == ["followed"] * per_plan and modes[1 + per_plan] != "followed"
     assert modes.count("policy") >= 5 and modes.count("optimizer") <= 8 and "braking" not in modes
     assert np.hypot(*(body.pose[:2] - (3.0, 0.5))) < 0.35
+
+
+@pytest.mark.parametrize(("saving", "share"), [(0.9, 1.0), (0.15, 0.5), (0.0, 0.25), (-1.0, 0.25)])
+def test_a_plan_that_saves_little_is_thought_over_sooner(model, saving, share):
+    body = Body(model)
+    plan = body.decide().plan
+    standing = plan.candidate_energy.clone()
+    standing[:, 0] = plan.energy / (1 - saving)
+    body.planner._last = replace(body.planner._last, plan=replace(plan, candidate_energy=standing))
+    count = int(share * body.settings.actor.follow / PERIOD + 1e-6)
+    modes = body.modes(count + 1)
+    assert modes[:-1] == ["followed"] * count and modes[-1] != "followed"
 
 
 def test_what_is_followed_is_what_was_imagined(model):

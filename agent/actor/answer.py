@@ -86,6 +86,12 @@ def take(values: Tensor, index: Tensor) -> Tensor:
     return values[torch.arange(len(index), device=values.device), index]
 
 
+def saved(plan: Plan) -> Tensor:
+    """[B]: which share of what standing still costs the plan saves, as far as was imagined; 0 where that costs nothing."""
+    standing = plan.candidate_energy[:, BRAKING]
+    return torch.where(standing > 0, 1 - plan.energy / standing, 0.0)
+
+
 def only(imagined: Trajectory, index: Tensor) -> Trajectory:
     """What was imagined of the candidates at `index` [B] alone; shares nothing with the rest."""
 

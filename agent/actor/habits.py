@@ -19,7 +19,7 @@ from dataclasses import replace
 
 import torch
 
-from objective_agent.actor.answer import BRAKING, INCUMBENT, Pool, make_plan
+from objective_agent.actor.answer import INCUMBENT, Pool, make_plan, saved
 from objective_agent.actor.evaluation import evaluate
 from objective_agent.actor.policy import DistilledPolicy
 from objective_agent.actor.problem import as_tensors
@@ -93,7 +93,7 @@ class Habits:
         """Whether it is worth more than standing still, as far as was imagined."""
         if plan.mode == "braking" or plan.candidate_energy is None:
             return plan.mode != "braking"
-        return bool((plan.energy < (1 - self.gain) * plan.candidate_energy[:, BRAKING]).all())
+        return bool((saved(plan) > self.gain).all())
 
     def _unchecked(self, problem: Problem, actions: torch.Tensor, mode: str) -> Plan:
         """Nothing can be hit, so nothing is imagined: the energy is unknown.  "braking" where the plan is no number."""
