@@ -41,7 +41,7 @@ MORE = ((128, 3, 3, 128, 1), (128, 12, 3, 128, 1), (128, 6, 3, 64, 1), (128, 6, 
 NOISE, TEMPERATURE, ELITES = 0.5, 0.02, 0.1
 LEAST = 16
 """Candidates that all the optimizers can search with."""
-SHARES = (1.0, 0.75, 0.5, 0.25)
+SHARES = (1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25)
 """Ours also searches with fewer candidates: how few are enough for a plan as good as the peer's?"""
 
 
