@@ -83,7 +83,8 @@ class Planner:
         self._last: Begun | None = None
         self.optimizer = None
         self.habits: Habits | None = None
-        self._policy: tuple[PluginSpec, DistilledPolicy] | None = None
+        self.policy: tuple[PluginSpec, DistilledPolicy] | None = None
+        """Mode-1 and the settings that name it, made when first needed, or elsewhere."""
         self.objectives: list[WeightedObjective] = []
 
     def reset(self, seed: int | None = None) -> None:
@@ -104,7 +105,7 @@ class Planner:
         key = (cost, configuration.actor, configuration.world_model, task.extra_margin, self._given)
         if key == self._key:
             return
-        world_model = self._given
+        world_model = self._given or self._same_model(configuration)
         if world_model is None:
             world_model = plugins.create("world_model", configuration.world_model.world_model, self.robot, "world_model")
         objectives = make_objectives(cost, self.robot)
@@ -117,14 +118,20 @@ class Planner:
         self.world_model, self.objectives, self.guardrails = world_model, objectives, guardrails
         self._key = key
 
+    def _same_model(self, configuration: Configuration) -> WorldModel | None:
+        """The present world model, where it is the one that `configuration` names: other settings must not load it again."""
+        if self._key is None or self._key[4] is not None:
+            return None
+        return self.world_model if self._key[2].world_model == configuration.world_model.world_model else None
+
     @staticmethod
     def _without_habits(actor: ActorParameters) -> dict:
         return actor.model_dump(exclude=set(HABITS))
 
     def _make_habits(self, actor: ActorParameters) -> Habits:
-        if self._policy is None or self._policy[0] != actor.policy:
-            self._policy = actor.policy, plugins.create("policy", actor.policy, self.robot, "actor.policy")
-        return Habits(self.optimizer, self._policy[1], actor.mode, actor.confidence, actor.proposals, actor.gain)
+        if self.policy is None or self.policy[0] != actor.policy:
+            self.policy = actor.policy, plugins.create("policy", actor.policy, self.robot, "actor.policy")
+        return Habits(self.optimizer, self.policy[1], actor.mode, actor.confidence, actor.proposals, actor.gain)
 
     def decide(
         self,

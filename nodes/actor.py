@@ -23,6 +23,7 @@ from objective_agent.surprise import cautious
 from objective_agent.types import Command, InputError, ObjectiveAgentError, WorldState
 from objective_agent_nodes import convert, convert_state, qos
 from objective_agent_nodes.actor_models import ActorModels, warm_up
+from objective_agent_nodes.actor_policy import ActorPolicy
 from objective_agent_nodes.base import ModuleNode
 from objective_agent_nodes.diagnostics import ERROR, OK, WARN, Health
 from objective_agent_nodes.explain import Explainer
@@ -49,6 +50,7 @@ class Actor(ModuleNode):
         self._sent, self._fresh = SentCommands(), self.watch("state", 0.3)
         self._configuration: Configuration | None = None
         self._models = ActorModels(self, self._planner, lambda: self._configuration)
+        self._policy = ActorPolicy(self, self._planner)
         # a trigger sensor that jitters must not lose its turn, one that is too fast must
         self._thinking = NewestFirst(self._act, self._failed, lambda: 0.5 * self.parameters.period)
         self._route, self._surprise, self._forget = None, (0.0, -math.inf), False
@@ -72,6 +74,9 @@ class Actor(ModuleNode):
 
     teardown = stop
 
+    def on_parameters(self, new: ActorParameters) -> None:
+        self._policy.changed(self.parameters)
+
     def on_time_jump(self) -> None:
         self._sent.clear()
         self._fresh.clear()
@@ -82,6 +87,7 @@ class Actor(ModuleNode):
 
     def _on_configuration(self, message: String) -> None:
         self._configuration = read(message)
+        self._policy.heard(self._configuration)
 
     def _on_route(self, message: Path) -> None:
         self._route = convert_state.path_from(message)
@@ -128,6 +134,7 @@ class Actor(ModuleNode):
         configuration = self._configuration
         if configuration is None:
             return Decision(Command(state.stamp, 0.0, 0.0), None, "no configuration yet", state)
+        configuration = self._policy.acting(configuration)
         reason = self._models.choose(configuration, state)
         if reason:
             return Decision(Command(state.stamp, 0.0, 0.0), configuration, reason, state)
@@ -160,6 +167,7 @@ class Actor(ModuleNode):
             "surprise": self.surprise(),
             "unmatched": self._states.matcher.incomplete,
             **self._models.values,
+            **self._policy.values,
         }
         if problem:
             return Health(ERROR, f"holds: {problem}", values)

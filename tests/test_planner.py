@@ -157,3 +157,21 @@ def test_a_bad_plugin_is_one_clear_line():
     with pytest.raises(ConfigurationError, match="objective plugin 'nonsense' is unknown; known: bump") as error:
         decide(Planner(ROBOT), configuration(cost=cost), state())
     assert "\n" not in str(error.value)
+
+
+def test_the_world_model_is_loaded_anew_for_its_own_settings_and_for_no_others():
+    planner, made = Planner(ROBOT), []
+    unicycle, other = WorldModelParameters(), {"world_model": {"plugin": "objective_agent.world_model.unicycle:Unicycle"}}
+    actors = [ActorParameters(), ActorParameters(confidence=0.3), ActorParameters(horizon=9)]
+    for actor in actors:
+        planner.prepare(configuration(actor=actor, world_model=unicycle))
+        made.append(planner.world_model)
+    assert made[0] is made[1] is made[2]
+    planner.prepare(configuration(actor=actors[2], world_model=WorldModelParameters.model_validate(other)))
+    assert planner.world_model is not made[0]
+    planner.use(made[0])
+    planner.prepare(configuration(actor=actors[0]))
+    assert planner.world_model is made[0]
+    planner.use(None)
+    planner.prepare(configuration(actor=actors[0]))
+    assert planner.world_model is not made[0], "what somebody else made is not what the settings name"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,24 +19,30 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from geometry_msgs.msg import TwistStamped
+from geometry_msgs.msg import PoseStamped, TwistStamped
 from nav_msgs.msg import Odometry as OdometryMessage
 from pursuit_policy import scan_encoder, write_pursuit
+from rclpy.parameter import Parameter
+from rclpy.parameter_client import AsyncParameterClient
 from sensor_msgs.msg import Image as ImageMessage
 from sensor_msgs.msg import LaserScan
 from std_msgs.msg import String
 from trajectory_msgs.msg import MultiDOFJointTrajectory, MultiDOFJointTrajectoryPoint
 
 from objective_agent import plugins
+from objective_agent.actor.policy import DistilledPolicy
 from objective_agent.config import ActorParameters, PluginSpec, RobotParameters, Task
 from objective_agent.memory.plans import PlanLog, PlanRow, read_plans
 from objective_agent.types import Odometry, Scan
 from objective_agent_nodes import convert, diagnostics, plan_log, qos
 from objective_agent_nodes.actor import Actor
 from objective_agent_nodes.base import FAILURE, SUCCESS
+from objective_agent_nodes.configurator import Configurator
+from objective_agent_nodes.cost import Cost
 from objective_agent_nodes.memory import Memory
 from objective_agent_nodes.perception import Perception
 from objective_agent_nodes.plan_log import WAITING
+from objective_agent_nodes.world_model import WorldModel
 
 
 class Robot:
@@ -92,8 +100,13 @@ def up(ros, *nodes):
         assert made.trigger_activate() == SUCCESS, made.failure
 
 
-def test_the_configuration_says_who_acts_the_status_who_acted_and_the_log_what_was_searched(ros, until, tmp_path):
-    model, path = write_pursuit(tmp_path / "model", *scan_encoder(), horizon=15), tmp_path / "plans.db"
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_pursuit(tmp_path_factory.mktemp("policy") / "model", *scan_encoder(), horizon=15)
+
+
+def test_the_configuration_says_who_acts_the_status_who_acted_and_the_log_what_was_searched(ros, until, tmp_path, model):
+    path = tmp_path / "plans.db"
     memory, actor = Memory(**ros.overrides(plans=str(path))), Actor(**ros.overrides())
     up(ros, Perception(**ros.overrides()), memory, actor)
     robot = Robot(ros, until)
@@ -130,6 +143,76 @@ def test_an_actor_whose_policy_is_missing_does_not_start(ros, tmp_path):
     ros.add(actor)
     assert actor.trigger_configure() == FAILURE
     assert "none" in actor.failure
+
+
+HABITS = {"policy", "followed", "fallback"}
+
+
+class Held(DistilledPolicy):
+    """A policy that is slow to load: not before it is let go."""
+
+    free = threading.Event()
+
+    def __init__(self, config, robot):
+        assert self.free.wait(20.0)
+        super().__init__(config, robot)
+
+
+def parameter_client(ros, until, name):
+    client = AsyncParameterClient(ros.node("asker"), name)
+    assert until(client.services_are_ready)
+
+    def put(**values) -> None:
+        asked = client.set_parameters([Parameter(key.replace("__", "."), value=value) for key, value in values.items()])
+        assert until(asked.done) and all(result.successful for result in asked.result().results)
+
+    return put
+
+
+def test_a_policy_is_loaded_beside_the_decisions_and_a_broken_one_refused_in_one_line(ros, until, tmp_path, model):
+    broken = shutil.copytree(model, tmp_path / "broken")
+    (broken / "policy.safetensors").write_bytes((model / "policy.safetensors").read_bytes()[:-8] + b"nonsense")
+    habits = {"policy__plugin": "test_habits_graph:Held", "policy__model": str(model), "confidence": 0.3, "agreement": 1.0}
+    actor = Actor(**ros.overrides(**habits, follow=0.3))
+    calm = WorldModel(**ros.overrides(surprise_position=50.0, surprise_heading=50.0))  # however the stand-in's clock goes
+    up(ros, *(kind(**ros.overrides()) for kind in (Perception, Memory, Cost, Configurator)), calm, actor)
+    robot, put = Robot(ros, until), parameter_client(ros, until, "actor")
+    goal, task = robot.node.create_publisher(PoseStamped, "goal_pose", 10), robot.node.create_publisher(String, "task", 10)
+    assert until(lambda: robot.camera.get_subscription_count() and goal.get_subscription_count())
+    robot.drive(lambda: robot.modes(), 5.0)
+    message = PoseStamped()
+    message.header.frame_id, message.pose.position.x, message.pose.orientation.w = "odom", 4.0, 1.0
+    goal.publish(message)
+    assert robot.drive(lambda: robot.modes().count("optimizer") >= 5)
+
+    Held.free.clear()
+    put(mode="adaptive")
+    assert until(lambda: actor.health().values.get("policy") == "loading"), "somebody loads it"
+    before = len(robot.status)
+    assert robot.drive(lambda: len(robot.status) >= before + 15), "the robot does not wait for it"
+    assert set(robot.modes(before)) == {"optimizer"}
+    Held.free.set()
+    assert robot.drive(lambda: HABITS & set(robot.modes(before)))
+    assert "policy" not in actor.health().values and actor.refused == 0
+
+    put(policy__model=str(broken))
+    assert robot.drive(lambda: actor.refused)
+    assert "sha256" in actor.refusal and "\n" not in actor.refusal and actor.refused == 1
+    assert actor.get_parameter("policy.model").value == str(model) and actor.get_parameter("mode").value == "adaptive"
+    before = len(robot.status)
+    assert robot.drive(lambda: HABITS & set(robot.modes(before))), "it drives on as before"
+
+    put(mode="plan", policy__model=str(broken))
+    task.publish(String(data=Task(kind="goal_pose", id="asks", position=(4.0, 1.0), mode="policy").model_dump_json()))
+    assert robot.drive(lambda: actor.refused == 2) and "sha256" in actor.health().values["policy"]
+    before = len(robot.status)
+    assert robot.drive(lambda: robot.modes(before).count("optimizer") >= 5), (
+        "a task that asks for what is not there is searched for"
+    )
+    assert actor.refused == 2
+    put(mode="adaptive")
+    assert robot.drive(lambda: actor.refused == 3), "asked anew, it is tried anew"
+    assert until(lambda: actor.get_parameter("mode").value == "plan")
 
 
 def test_neither_strange_plans_nor_a_locked_file_stop_the_memory(ros, until, tmp_path, monkeypatch):
