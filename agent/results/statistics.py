@@ -1,16 +1,19 @@
-"""How much to believe of a share and of a difference: Wilson's and Newcombe's intervals, the exact paired sign test."""
+"""How much to believe of a share and of a paired difference: Wilson's and Tango's intervals, the exact paired sign test."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+Z = 1.959963984540054
+"""What a normal number exceeds, up or down, once in twenty times."""
+
 
 def wilson(successes: int, total: int) -> list[float]:
     """Wilson's 95 % interval of a share (Wilson 1927)."""
     if not total:
         return [0.0, 1.0]
-    z = 1.959963984540054
+    z = Z
     share, spread = successes / total, z * z / total
     centre = share + spread / 2
     half = z * math.sqrt(share * (1 - share) / total + spread / total / 4)
@@ -27,11 +30,26 @@ def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> dict:
 
 
 def difference_interval(ours: Sequence[bool], theirs: Sequence[bool]) -> list[float]:
-    """95 % interval of the difference of two shares (ours - theirs), from Wilson's intervals of both (Newcombe 1998).
+    """95 % interval of the difference (ours - theirs) of two shares of the same episodes: Tango's score interval.
 
-    As if the episodes were not the same; where both succeed on the same ones it is wider than need be.
+    Tango 1998, "Equivalence test and confidence interval for the difference in proportions for the paired-sample design": all
+    differences d whose score |b - c - n d| / sqrt(n (2 q + d (1 - d))) is no more than z, where b episodes succeed for ours
+    alone and c for theirs alone, and q is the likeliest share of the latter, given d.
     """
-    one, two = sum(map(bool, ours)) / max(1, len(ours)), sum(map(bool, theirs)) / max(1, len(theirs))
-    (low1, high1), (low2, high2) = (wilson(sum(map(bool, each)), len(each)) for each in (ours, theirs))
-    difference = one - two
-    return [difference - math.hypot(one - low1, high2 - two), difference + math.hypot(high1 - one, two - low2)]
+    found = paired(ours, theirs)
+    n, b, c = max(1, len(ours)), found["agent_only"], found["baseline_only"]
+
+    def score(d: float) -> float:
+        linear, constant = -b - c + (2 * n - b + c) * d, -c * d * (1 - d)
+        q = (math.sqrt(max(0.0, linear**2 - 8 * n * constant)) - linear) / (4 * n)
+        spread, off = n * (2 * q + d * (1 - d)), b - c - n * d
+        return off / math.sqrt(spread) if spread > 0 else math.copysign(math.inf, off) if off else 0.0
+
+    def where(z: float) -> float:
+        low, high = -1.0, 1.0  # the score falls from the one to the other
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if score(middle) > z else (low, middle)
+        return (low + high) / 2
+
+    return [where(Z), where(-Z)]

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from objective_agent.cli.main import main
@@ -43,10 +44,27 @@ def test_who_is_worse_or_slow_is_told_so():
     assert "| **no** |" in line and "**20.0 %**" in line
 
 
-def test_the_interval_of_a_difference():
-    # Newcombe 1998, Statistics in Medicine 17:873: 56/70 against 48/80 gives .0524 to .3339 (method 10)
-    low, high = difference_interval([True] * 56 + [False] * 14, [True] * 48 + [False] * 32)
-    assert low == pytest.approx(0.0524, abs=2e-4) and high == pytest.approx(0.3339, abs=2e-4)
+def of(wins: int, losses: int, total: int) -> list[float]:
+    rest = [True] * (total - wins - losses)
+    return difference_interval([True] * wins + [False] * losses + rest, [False] * wins + [True] * losses + rest)
+
+
+@pytest.mark.parametrize(("wins", "losses", "total"), [(1, 4, 300), (12, 2, 50), (0, 3, 300), (3, 3, 40), (20, 0, 20)])
+def test_the_interval_of_a_difference_holds_what_a_score_test_does_not_refuse(wins, losses, total):
+    """The score test by its definition: the likeliest shares for each difference found by trying them all."""
+    low, high = of(wins, losses, total)
+    for d in np.linspace(-0.98, 0.98, 99):
+        theirs = np.linspace(max(0.0, -d), (1 - d) / 2, 200_001)[1:-1]
+        both = np.clip(1 - 2 * theirs - d, 1e-300, None)
+        chance = wins * np.log(theirs + d) + losses * np.log(theirs) + (total - wins - losses) * np.log(both)
+        q = theirs[np.argmax(chance)]
+        score = (wins - losses - total * d) / np.sqrt(total * (2 * q + d * (1 - d)))
+        assert (low <= d <= high) == (abs(score) <= 1.959964), d
+
+
+def test_pairs_that_never_differ_leave_the_doubt_of_their_number():
+    assert of(0, 0, 300) == pytest.approx([-0.01264, 0.01264], abs=1e-5)  # z^2 / (n + z^2)
+    assert of(4, 1, 300) == pytest.approx([-x for x in reversed(of(1, 4, 300))], abs=1e-9)
 
 
 def test_the_robots_habits_stand_there_too_and_not_among_its_conditions(tmp_path):
