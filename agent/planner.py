@@ -67,6 +67,10 @@ class Decision:
     worked: float = 0.0
     """Seconds of processor time."""
     deadline_missed: bool = False
+    latency: float = 0.0
+    """What the plan counted on, s: the time until its command has left the gate ..."""
+    actuator_delay: float = 0.0
+    """... and from there until the robot obeys."""
 
 
 class Planner:
@@ -164,9 +168,11 @@ class Planner:
         effect = now + latency + delay
         plan, position = None, None
         if self._may_follow(actor):
-            soon = now + (latency if following is None else following) + delay
-            plan, position = follow(self._last, configuration, state, soon, self.guardrails), self._last.subgoal
-        if plan is None:
+            soon = latency if following is None else following
+            plan, position = follow(self._last, configuration, state, now + soon + delay, self.guardrails), self._last.subgoal
+        if plan is not None:
+            latency = soon
+        else:
             position, final = self._subgoal(configuration, route, np.asarray(state.pose[0], np.float64))
             with torch.inference_mode():
                 predicted = self.world_model.advance(state.to_torch(actor.device), effect)
@@ -188,6 +194,8 @@ class Planner:
             seconds=seconds,
             worked=time.thread_time() - worked,
             deadline_missed=seconds > actor.deadline,
+            latency=latency,
+            actuator_delay=delay,
         )
 
     def _may_follow(self, actor: ActorParameters) -> bool:

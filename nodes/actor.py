@@ -162,6 +162,8 @@ class Actor(ModuleNode):
     def health(self) -> Health:
         decision, problem = self._decision, self._fresh.problem(self.now(), time.monotonic())
         values = {"decisions": self._pace.count, "decision_hz": self._pace.rate(), "deadline_misses": self._pace.misses}
+        if decision is not None and decision.plan is not None:
+            values["mode"] = decision.plan.mode
         values |= {
             **self._pace.milliseconds(self.parameters.mode if self._configuration is None else self._configuration.actor.mode),
             "surprise": self.surprise(),

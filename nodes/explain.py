@@ -54,6 +54,7 @@ class Explainer:
         plan = decision.plan
         if plan is not None:
             values |= summary(plan, decision.seconds)
+            values |= {"latency_ms": 1000 * decision.latency, "actuator_delay_ms": 1000 * decision.actuator_delay}
             self._costs.publish(labelled({name: _number(value) for name, value in plan.energies.items()}))
             self._publish_plan(plan, stamp)
         health = Health(WARN if decision.reason and plan is not None else OK, decision.reason or "driving", values)

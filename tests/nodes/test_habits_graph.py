@@ -122,7 +122,11 @@ def test_the_configuration_says_who_acts_the_status_who_acted_and_the_log_what_w
     robot.configure(Task(kind="goal_pose", id="two", position=(4.0, 1.0)), mode="adaptive", **habits)
     assert robot.drive(lambda: {"optimizer", "policy", "followed"} <= set(robot.modes(before))), set(robot.modes(before))
     assert robot.pose[0] > 0.1
+    said = [diagnostics.values(status) for status in robot.status[before:]]
+    assert {each["actuator_delay_ms"] for each in said if "mode" in each} == {"100"}, "what the plan counted on"
+    assert all(float(each["latency_ms"]) >= 0 for each in said if "mode" in each)
     took = actor.health().values
+    assert took["mode"] in HABITS | {"optimizer", "braking"}
     assert {"searched_ms", "policy_ms", "followed_ms"} <= set(took), "a mean of all would be the time of none of them"
     assert took["latency_ms"] == pytest.approx(took["searched_ms"] + took["handover_ms"])
 
