@@ -61,8 +61,7 @@ def add_arguments(parser) -> None:
 
 
 def main(args) -> dict:
-    from benchmarks.pages import Page
-    from objective_agent.cli.evaluate import hardware
+    from benchmarks.pages import Page, machine
 
     page = None if args.write is None else Page(args.write, "adaptive")
     figure = args.figure or (None if page is None else args.write.parent / "images" / "adaptive.png")
@@ -70,26 +69,25 @@ def main(args) -> dict:
         found = together(args.earlier)
     else:
         chosen = searches_of(args.candidates)
-        found = {"seed": args.seed, "hardware": hardware(), "decisions": decisions(args.seeds)}
+        found = {"seed": args.seed, "hardware": machine(threads=1), "decisions": decisions(args.seeds)}
         found["tasks"] = {task: episodes(task, args, chosen) for task in args.tasks}
     if figure is not None:
         draw(found, figure)
     if page is not None:
-        page.put(tables(found))
+        page.put(tables(found), found)
     return found
 
 
 def together(paths: list[Path]) -> dict:
-    from benchmarks.pages import read_result
+    from benchmarks.pages import machines, read_result
     from objective_agent.types import InputError
 
-    found = {"tasks": {}}
-    for path in paths:
-        known = read_result(path)
+    found, results = {"tasks": {}}, {path: read_result(path) for path in paths}
+    for path, known in results.items():
         if "decisions" not in known or "tasks" not in known:
             raise InputError(f"{path}: is no result of bench adaptive; give one with --from")
         found = known | {"tasks": found["tasks"] | known["tasks"]}
-    return found
+    return found | {"hardware": machines(*results.values())}
 
 
 def searches_of(candidates: list[int] | None) -> dict:

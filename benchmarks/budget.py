@@ -55,23 +55,22 @@ def add_arguments(parser) -> None:
 
 
 def main(args) -> dict:
-    from benchmarks.pages import Page, read_result
-    from objective_agent.cli.evaluate import hardware
+    from benchmarks.pages import Page, machine, machines, read_result
     from objective_agent.types import InputError
 
     page = None if args.write is None else Page(args.write, "budget")
     if args.earlier:
-        found = {"tasks": {}}
-        for path in args.earlier:
-            known = read_result(path)
+        results = {path: read_result(path) for path in args.earlier}
+        found = {"tasks": {}, "hardware": machines(*results.values())}
+        for path, known in results.items():
             if "tasks" not in known:
                 raise InputError(f"{path}: is no result of bench budget; give one with --from")
             found["tasks"] |= known["tasks"]
     else:
         sizes = {size: settings(size) for size in args.sizes}
-        found = {"tasks": {task: measure(task, args, sizes) for task in args.tasks}, "hardware": hardware()}
+        found = {"tasks": {task: measure(task, args, sizes) for task in args.tasks}, "hardware": machine(threads=1)}
     if page is not None:
-        page.put(table(found))
+        page.put(table(found), found)
     return found
 
 

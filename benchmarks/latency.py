@@ -64,7 +64,7 @@ def main(args) -> dict:
     page = None if args.write is None else pages.Page(args.write, "latency")
     found = measure(args) if args.source is None else pages.read_result(args.source)
     if page is not None:
-        page.put(table(found))
+        page.put(table(found), found)
     if args.plot is not None:
         plot(found, args.plot)
     return found
@@ -80,6 +80,7 @@ def measure(args) -> dict:
     finally:
         torch.set_num_threads(threads)
     return {
+        "hardware": pages.machine(threads=1),
         "protocol": {"period_s": PERIOD, "planning_s": PLANNING, "given_s": GIVEN, "seeds": args.seeds, "settled_s": SETTLED},
         "rows": [each for some in rows for each in some],
         "estimates": estimates(args.slips) if args.slips else [],

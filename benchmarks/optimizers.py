@@ -51,14 +51,13 @@ def add_arguments(parser) -> None:
 def main(args) -> dict:
     import torch
 
-    from objective_agent.cli.evaluate import hardware
     from objective_agent.types import InputError
 
     if min(args.seeds, args.courses) < 1:
         raise InputError("bench optimizers: --seeds and --courses must be at least 1")
     page = None if args.write is None else pages.Page(args.write, "optimizers")
     if args.earlier:
-        found = {"rows": _together(args.earlier)}
+        found = _together(args.earlier)
     else:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -67,24 +66,23 @@ def main(args) -> dict:
         finally:
             torch.set_num_threads(threads)
         about = {name: getattr(args, name) for name in ("seeds", "courses", "episodes", "seed", "model")}
-        found = about | {"hardware": hardware(), "threads": 1, "rows": rows}
+        found = about | {"hardware": pages.machine(threads=1), "rows": rows}
     if page is not None:
-        page.put(table(found))
+        page.put(table(found), found)
     return found
 
 
-def _together(paths: list[Path]) -> list[dict]:
-    """The rows of earlier results; of the same optimizer and task the last one."""
+def _together(paths: list[Path]) -> dict:
+    """Earlier results as one: of the same optimizer and task the last row."""
     from objective_agent.types import InputError
 
-    rows = {}
-    for path in paths:
-        found = pages.read_result(path)
+    rows, results = {}, {path: pages.read_result(path) for path in paths}
+    for path, found in results.items():
         try:
             rows |= {(row["task"], row["optimizer"]): row for row in found["rows"]}
         except (KeyError, TypeError):
             raise InputError(f"{path}: is no result of bench optimizers; give one with --from") from None
-    return list(rows.values())
+    return {"hardware": pages.machines(*results.values()), "rows": list(rows.values())}
 
 
 def _rows(args) -> list[dict]:

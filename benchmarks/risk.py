@@ -77,6 +77,7 @@ def main(args) -> dict:
         torch.set_num_threads(threads)
     found = {
         "seed": args.seed,
+        "hardware": pages.machine(threads=1),
         "protocol": {
             "near_m": NEAR, "margin_m": MARGIN, "moving_m_s": MOVES, "goal_m": ARRIVED, "limit_s": LIMIT,
             "futures": FUTURES, "dt": DT, "horizon": HORIZON, "samples": SAMPLES, "optimizer": "mppi",
@@ -84,7 +85,7 @@ def main(args) -> dict:
         "worlds": worlds,
     }  # fmt: skip
     if page is not None:
-        page.put(table(found))
+        page.put(table(found), found)
     return found
 
 

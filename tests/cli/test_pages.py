@@ -1,17 +1,22 @@
-"""The pages that benchmarks put their tables into: nothing of a page is lost where it can't be written."""
+"""The pages that benchmarks put their tables into: nothing of a page is lost, and each table says what it was measured on."""
 
 from __future__ import annotations
 
+import json
+import platform
 import resource
 import sys
 from pathlib import Path
 
 import pytest
 
+from objective_agent.cli.evaluate import hardware
+from objective_agent.cli.main import main
 from objective_agent.types import InputError
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.pages import END, Page, begin
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from benchmarks.pages import END, Page, begin, machine, machines  # noqa: E402
 
 
 @pytest.fixture
@@ -40,3 +45,43 @@ def test_a_new_table_takes_the_place_of_the_old_one(page):
     assert "newer" in text and "old" not in text and text.count("new") == 1
     before, after = was.split("old")
     assert text.startswith(before.strip()) and text.endswith(after) and list(page.parent.iterdir()) == [page]
+
+
+HERE = f"Measured on: {hardware()['cpu']}, {hardware()['cores']} core"
+OLD = {"cpu": "Zuse Z3", "cores": 1, "python": "3.10.1", "torch": "2.4.0", "system": "linux"}
+
+
+def test_below_a_table_stands_what_it_was_measured_on(page):
+    def line(*found: dict) -> str:
+        Page(page, "risk").put("| table |", *found)
+        return page.read_text().split("| table |\n\n")[1].split(f"\n\n{END}")[0]
+
+    assert line().startswith(HERE) and f"Python {platform.python_version()}, torch 2" in line()
+    assert line({"hardware": machine(threads=1)}).startswith(HERE) and ", 1 thread, Python" in line({"hardware": machine(1)})
+    assert line({"hardware": OLD | {"threads": 2}}) == "Measured on: Zuse Z3, 1 core, 2 threads, Python 3.10.1, torch 2.4.0."
+    several = machines({"hardware": OLD}, {"hardware": [machine(1), OLD]}, {"rows": []})
+    said = line({"hardware": several})
+    assert (
+        said.count("Zuse Z3") == 1 and hardware()["cpu"] in said and said.endswith("; a machine that the result does not name.")
+    )
+
+
+def test_a_table_of_earlier_results_names_their_machines(tmp_path):
+    row = {"optimizer": "cem", "task": "maze", "episodes": 50, "success": 0.5, "energy": 1.25, "cpu_ms": 7.0}
+    for name, on in (("a", OLD), ("b", OLD), ("c", OLD | {"cpu": "Zuse Z4"})):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"hardware": on, "rows": [row | {"optimizer": name}]}))
+    page = tmp_path / "page.md"
+    page.write_text(f"{begin('optimizers')}\n{END}")
+    results = [str(tmp_path / f"{name}.json") for name in "abc"]
+    assert main(["bench", "optimizers", "--from", *results, "--write", str(page), "--json", str(tmp_path / "all.json")]) == 0
+    again = page.read_text()
+    assert "Measured on: Zuse Z3, 1 core, Python 3.10.1, torch 2.4.0; Zuse Z4, 1 core" in again
+    assert main(["bench", "optimizers", "--from", str(tmp_path / "all.json"), "--write", str(page)]) == 0
+    assert page.read_text() == again
+
+
+@pytest.mark.parametrize("name", ["optimizers", "adaptive", "budget", "latency", "risk"])
+def test_the_pages_of_the_documentation_say_it(name):
+    text = (ROOT / "docs" / f"{'adaptive' if name == 'budget' else name}.md").read_text()
+    table = text.split(begin(name))[1].split(END)[0]
+    assert table.strip().splitlines()[-1].startswith("Measured on: ") and table.startswith("\n\n")
