@@ -3,7 +3,8 @@
     smooth    correlation exp(-(t / correlation)^2 / 2) between steps
     colored   power 1 / f^exponent (iCEM: Pinneri et al., "Sample-efficient Cross-Entropy Method for Real-time Planning", CoRL
               2020), of twice the horizon's period, so that the last step knows nothing of the first
-    knots     free values every `correlation` seconds, straight lines between them (predictive sampling: Howell et al. 2022)
+    knots     free values every `correlation` seconds, straight lines between them (predictive sampling: Howell et al. 2022),
+              raised where two of them mix, which would otherwise vary less
     white     nothing in common between steps
 
 Noise without correlation cancels itself out: a body with inertia hardly moves under it.
@@ -52,7 +53,8 @@ def colored(horizon: int, exponent: float) -> Tensor:
 
 def knots(horizon: int, dt: float, spacing: float) -> Tensor:
     """Matrix [H, H] for free values `spacing` seconds apart (at least one step) with straight lines between them."""
-    count = min(horizon, max(2, 1 + math.ceil((horizon - 1) * dt / spacing))) if horizon > 1 else 1
+    pieces = math.ceil((horizon - 1) * dt / spacing - 1e-9)  # 12 * 0.2 / 0.6 is a little more than 4
+    count = min(horizon, max(2, 1 + pieces)) if horizon > 1 else 1
     at = torch.linspace(0, count - 1, horizon, dtype=torch.float64)
     share = (1 - (at[:, None] - torch.arange(horizon)).abs()).clamp(min=0)
     return (share / share.norm(dim=1, keepdim=True)).float()
