@@ -216,8 +216,3 @@ def under(episode: Episode, number: int, robot: RobotParameters, random: np.rand
     if world is None or not people_apart(world.people):
         return None
     return replace(episode, world=world, slip=slip)
-
-
-def without_people(episode: Episode) -> Episode:
-    """The same episode in an empty world, for drawing its static map."""
-    return replace(episode, world=replace(episode.world, people=()))
