@@ -109,9 +109,13 @@ class Actor(ModuleNode):
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, ObjectiveAgentError):
-            self.refuse(str(error))
+            reason = str(error)
         elif self.context.ok():
-            self.refuse(f"planning failed: {type(error).__name__}: {error}")
+            reason = f"planning failed: {type(error).__name__}: {error}"
+        else:
+            return
+        self.refuse(reason)
+        self._decision = Decision(Command(0.0, 0.0, 0.0), self._configuration, reason)
 
     def _act(self, job: tuple[WorldState, object]) -> None:
         (state, exact), now = job, self.now()

@@ -170,6 +170,19 @@ def test_an_actor_holds_when_states_come_from_a_model_its_world_model_does_not_k
     assert commands[-1].twist.linear.x == 0
 
 
+def test_an_actor_that_cannot_plan_says_why_and_not_that_it_drives(robot, ros, until):
+    actor = robot.up(Actor(**ros.overrides()))
+    robot.configure(snapshot())
+    robot.state(time.time())
+    assert until(lambda: robot.state(time.time()) or actor.health().message == "driving")
+    nowhere = {"world_model": {"plugin": "jepa", "model": "/nowhere"}}
+    robot.configure(Configuration.model_validate({**snapshot().model_dump(), "number": 7, "world_model": nowhere}))
+    assert until(lambda: robot.state(time.time()) or "/nowhere" in actor.health().message)
+    assert actor.health().message.startswith("holds: ") and actor.health().level == b"\x01"
+    robot.configure(snapshot())
+    assert until(lambda: robot.state(time.time()) or actor.health().message == "driving")
+
+
 def test_an_old_state_gives_no_command_and_the_diagnostics_tell_its_age(robot, ros, until):
     actor = robot.up(Actor(**ros.overrides()))
     commands = robot.hear(TwistStamped, "cmd_vel_raw")
