@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from objective_agent.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from benchmarks import pages  # noqa: E402
+from benchmarks import deadline, pages  # noqa: E402
 
 LITTLE = ["bench", "optimizers", "--seeds", "1", "--courses", "3", "--optimizers", "cem", "hybrid"]
 
@@ -63,19 +65,37 @@ def test_results_of_several_runs_become_one_table(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_deadline_says_how_late_idle_and_busy(tmp_path, capsys):
-    out = tmp_path / "out.json"
-    words = ["bench", "deadline", "--optimizers", "cem", "gradient", "--repeats", "3", "--budget", "10", "--json", str(out)]
-    assert main(words) == 0
-    rows = json.loads(out.read_text())["rows"]
-    assert [(row["optimizer"], row["cores_busy"]) for row in rows] == [
-        ("cem", False),
-        ("gradient", False),
-        ("cem", True),
-        ("gradient", True),
-    ]
-    assert all(row["stop_reasons"] == {"deadline": 3} and row["iterations"] >= 1 for row in rows)
+def test_deadline_says_how_late_and_what_else_had_the_processor(tmp_path, capsys):
+    out, page = tmp_path / "out.json", tmp_path / "page.md"
+    page.write_text(f"before\n{pages.begin('deadline')}\nold\n{pages.END}\nafter\n")
+    words = ["deadline", "--optimizers", "cem", "gradient", "--repeats", "3", "--budget", "10"]
+    assert main(["bench", *words, "--json", str(out), "--write", str(page)]) == 0
+    found = json.loads(out.read_text())
+    assert found["hogs"] == os.cpu_count() and [row["optimizer"] for row in found["rows"]] == ["cem", "gradient"]
+    text = page.read_text()
+    assert text.startswith("before") and text.endswith("after\n") and "old" not in text and "Measured on" in text
+    for row in found["rows"]:
+        assert row["stop_reasons"] == {"deadline": 3} and row["iterations"] >= 1 and row["decisions"] == 3
+        assert 0 <= row["overrun_ms"]["p50"] <= row["overrun_ms"]["p99"] <= row["overrun_ms"]["max"]
+        assert row["quiet"]["decisions"] in (0, 3)
+        assert f"| `{row['optimizer']}` | 3 | {100 * row['used_p50']:.0f} % |" in text
     capsys.readouterr()
+
+
+@pytest.mark.skipif(deadline.processor([]) is None, reason="without /proc")
+def test_a_busy_process_that_the_benchmark_started_is_none_of_the_others():
+    with deadline.busy(1) as pids:
+        before, alone = deadline.processor(pids), deadline.processor([])
+        time.sleep(0.5)
+        after, later = deadline.processor(pids), deadline.processor([])
+    assert after[2] - before[2] > later[2] - alone[2]
+    assert deadline.others(before, after) < deadline.others(alone, later)
+
+
+def test_what_others_had_is_a_share_of_all_cores():
+    assert deadline.others((10.0, 5.0, 3.0), (12.0, 7.0, 4.5)) == pytest.approx(0.25)
+    assert deadline.others((10.0, 5.0, 3.0), (12.0, 7.0, 5.1)) == 0
+    assert deadline.others(None, (12.0, 7.0, 5.1)) is None
 
 
 @pytest.mark.parametrize(
