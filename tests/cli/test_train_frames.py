@@ -109,7 +109,7 @@ def test_going_on_needs_something_to_go_on_from(data, config, tmp_path, capsys):
     [
         (["collect", "--task", "two_rooms", "--out", "OUT"], "there is none; take one of mix, "),
         (["collect", "--task", "gym:Nothing-v0", "--out", "OUT", "--steps", "10"], "Nothing"),
-        (["collect", "--task", "two_room", "--out", "OUT", "--minutes", "1"], "give --steps N"),
+        (["collect", "--task", "two_room", "--out", "OUT", "--minutes", "1"], "it takes --steps N"),
         (["collect", "--task", "apartment", "--out", "OUT", "--steps", "10"], "knows no --steps"),
         (["train", "--data", "DATA", "--out", "OUT", "--params", "config/sim.yaml"], "no parameter file"),
         (["train", "--data", "DATA", "--out", "OUT", "--config", "config/train_apartment.yaml"], "hide_lidar|clearance|Extra"),
