@@ -1,8 +1,8 @@
 """`objective-agent bench WHAT`: runs one of the measurements in benchmarks/.
 
 A benchmark is a file with `HELP`, `add_arguments(parser)` and `main(args)`, as a command is.  `main` returns an exit code, or
-the figures as a dictionary, which are then shown and written with `--json`.  Benchmarks come with a clone of the repository,
-not with an installed package.
+the figures as a dictionary or a list of records, which are then shown and written with `--json`.  Benchmarks come with a clone
+of the repository, not with an installed package.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def load(path: Path) -> ModuleType:
 
 def main(args) -> int:
     result = args.benchmark.main(args)
-    if not isinstance(result, dict):
+    if not isinstance(result, (dict, list)):
         return int(result or 0)
     text = json.dumps(result, indent=2)
     print(text)
