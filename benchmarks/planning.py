@@ -6,6 +6,9 @@ over its steps of |z - goal|^2 / D) is computed here for all of them, with the a
 
 No optimizer stops early here and ours keeps no other modes, so that the work is the same: at most N candidates per iteration.
 On one thread times are processor times (other jobs on the machine then count less), on several they are wall times.
+
+The peers live in a virtual environment of their own, made here from PyPI without torch: they run on the torch that runs here.
+Torchvision, whose operators `nms` and `qnms` would have to be declared before its import, is never imported by their solvers.
 """
 
 from __future__ import annotations
@@ -14,12 +17,12 @@ import contextlib
 import json
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -33,8 +36,7 @@ PEERS = {"stable-worldmodel": ("mppi", "cem"), "pytorch-mppi": ("mppi",)}
 # Without their dependencies: stable-worldmodel's would bring simulators, and torch for another device.
 PACKAGES = [
     *("stable-worldmodel==0.1.1", "pytorch-mppi==0.9.1", "arm-pytorch-utilities", "pytorch-seed", "scipy", "gymnasium"),
-    *("cloudpickle", "farama-notifications", "loguru", "safetensors", "numpy", "typing-extensions", "setuptools"),
-    *("filelock", "fsspec", "jinja2", "markupsafe", "mpmath", "networkx", "sympy"),
+    *("cloudpickle", "farama-notifications", "loguru", "safetensors", "numpy", "typing-extensions"),
 ]
 SIZES = ((64, 4, 2, 128, 1), (128, 6, 3, 128, 1), (256, 12, 4, 128, 1), (2048, 12, 4, 128, 1))
 MORE = ((128, 3, 3, 128, 1), (128, 12, 3, 128, 1), (128, 6, 3, 64, 1), (128, 6, 3, 256, 1), (128, 6, 3, 128, 4))
@@ -53,7 +55,7 @@ def add_arguments(parser) -> None:
         default=Path("~/.cache/objective_agent/peers"),
         help="the peers' virtual environment, made there when missing (default ~/.cache/objective_agent/peers)",
     )
-    parser.add_argument("--rounds", type=int, default=9, metavar="R", help="decisions of each, in turns (default 9)")
+    parser.add_argument("--rounds", type=int, default=25, metavar="R", help="decisions of each, in turns (default 25)")
     parser.add_argument("--threads", type=int, default=1, metavar="T", help="threads of each process (default 1)")
     parser.add_argument(
         "--runtime",
@@ -67,7 +69,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this page, between its marks")
 
 
-def main(args) -> dict:
+def main(args) -> list[dict]:
     import torch
 
     from objective_agent.types import InputError
@@ -85,7 +87,7 @@ def main(args) -> dict:
     finally:
         torch.set_num_threads(threads)
     if page is not None:
-        page.put(table(found))
+        page.put(table(found), found[0])
     return found
 
 
@@ -107,32 +109,41 @@ def chosen(args) -> list[tuple[int, ...]]:
 
 def environment(folder: Path) -> Path:
     """The interpreter of the peers' environment, which is made first where there is none; InputError when that fails."""
-    import torch
-
     from objective_agent.types import InputError
 
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    done = folder / "ready"
-    if done.is_file() and python.exists():
-        return python
+    done, packages = folder / "ready", "\n".join(PACKAGES)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        constraints = folder / "constraints.txt"
-        constraints.write_text(f"torch=={torch.__version__}\n")  # the same build as ours, or nothing could be compared
+        if done.is_file():
+            if done.read_text() == packages and python.exists():
+                return python
+            raise InputError(f"--environment {folder}: holds other packages than are compared here; remove it, or give another")
         print(f"making the peers' environment in {folder}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "-c", str(constraints)]
-        subprocess.run([*pip, f"torch=={torch.__version__}", *PACKAGES], check=True)
-        done.touch()
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--no-deps", *PACKAGES], check=True)
+        see_our_torch(python)
+        done.write_text(packages)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise InputError(
-            f"--environment {folder}: can't be set up ({error}); pip must find torch {torch.__version__}"
-        ) from None
+        raise InputError(f"--environment {folder}: can't be set up ({error}); pip must find the peers' packages") from None
     return python
 
 
+def see_our_torch(python: Path) -> None:
+    """The environment of `python` looks for what it lacks where we do, so torch and what that needs are the ones used here.
+
+    After pip, which would take what it sees for installed.
+    """
+    import torch
+
+    places = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    places = dict.fromkeys([*places, str(Path(torch.__file__).parents[1])])
+    ask = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    own = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
+    Path(own, "here.pth").write_text("".join(f"{place}\n" for place in places))
+
+
 class Peers:
-    """The child process: one problem in, one plan out."""
+    """The child process: one problem in, one plan out.  InputError where it runs on another torch than we do."""
 
     def __init__(self, python: Path, folder: Path, threads: int):
         script = Path(__file__).with_name("planning_peers.py")
@@ -140,6 +151,26 @@ class Peers:
         clean |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         command = [str(python), str(script), str(folder), str(threads)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean)
+        try:
+            self._compare(python)
+        except BaseException:
+            self.close()
+            raise
+
+    def _compare(self, python: Path) -> None:
+        import torch
+
+        from objective_agent.types import InputError
+
+        mend = "remove --environment to have it made anew"
+        line = self._process.stdout.readline()
+        if not line:
+            raise InputError(f"bench planning: {python} can't load the peers' side (see above); {mend}")
+        said = json.loads(line)
+        here = {"torch": torch.__version__, "file": os.path.realpath(torch.__file__)}
+        if said != here:
+            there, here = (f"torch {each['torch']} ({each['file']})" for each in (said, here))
+            raise InputError(f"bench planning: the peers would run on {there}, ours runs on {here}; {mend}")
 
     def solve(self, task: dict) -> dict:
         from objective_agent.types import InputError
@@ -154,7 +185,8 @@ class Peers:
         return json.loads(line)
 
     def close(self) -> None:
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait(30)
         self._process.stdout.close()
 
@@ -171,34 +203,66 @@ def ours(optimizer: str, candidates: int, iterations: int, seed: int):
     return made
 
 
-def clocked(function, threads: int) -> tuple[float, object]:
-    """(milliseconds, what `function` gave)"""
+def clocked(function, threads: int) -> float:
+    """Milliseconds that `function` takes."""
     clock = time.process_time if threads == 1 else time.perf_counter
     begun = clock()
-    result = function()
-    return 1e3 * (clock() - begun), result
+    function()
+    return 1e3 * (clock() - begun)
 
 
-def measure(sizes, rounds: int, threads: int, python: Path, folder: Path, runs: str) -> dict:
-    records, rollouts = [], []
-    for features in dict.fromkeys(size[3] for size in sizes):
+def measure(sizes, rounds: int, threads: int, python: Path, folder: Path, runs: str) -> list[dict]:
+    clock = "processor" if threads == 1 else "wall"
+    about = {"rounds": rounds, "runtime": runs, "clock": clock, "hardware": pages.machine(threads)}
+    for features in {size[3] for size in sizes}:
         model(folder / str(features), features)
-        peers = Peers(python, folder / str(features), threads)
-        try:
+    beside = partial(in_turn, dict.fromkeys(sizes), threads, python, folder, runs)
+    found = {}
+    for size, world_model, peers in beside():
+        bare = rollout(world_model, size, rounds, threads)
+        found[size] = [row | bare | about for row in decisions(world_model, peers, size, rounds, threads)]
+    for size, world_model, peers in beside():  # when no more time is taken: freed memory is given back for it
+        for row in found[size]:
+            row |= memory(world_model, peers, size, row["peer"], row["optimizer"])
+    return [row for rows in found.values() for row in rows]
+
+
+def in_turn(sizes, threads: int, python: Path, folder: Path, runs: str):
+    """(size, world model, peers) of one size after the other; another number of features needs other peers."""
+    for features in dict.fromkeys(size[3] for size in sizes):
+        with contextlib.closing(Peers(python, folder / str(features), threads)) as peers:
             for size in sizes:
                 if size[3] == features:
-                    world_model = runtime(runs, folder / str(features), size[1], threads)
-                    rollouts.append(rollout(world_model, size, rounds, threads))
-                    records += decisions(world_model, peers, size, rounds, threads)
-        finally:
-            peers.close()
+                    yield size, runtime(runs, folder / str(features), size[1], threads), peers
+
+
+def asked(case, size, seed: int) -> dict:
+    """`case` as the peers are told it."""
+    candidates, horizon, iterations, *_ = size
     return {
-        "rounds": rounds,
-        "runtime": runs,
-        "clock": "processor" if threads == 1 else "wall",
-        "records": records,
-        "rollouts": rollouts,
+        "candidates": candidates,
+        "horizon": horizon,
+        "iterations": iterations,
+        "actions": ACTIONS,
+        "noise": NOISE,
+        "temperature": TEMPERATURE,
+        "elites": math.ceil(ELITES * candidates),
+        "seed": seed,
+        "state": case.state.representation[:, 0].tolist(),
+        "goal": case.goal.representation[:, 0].tolist(),
     }
+
+
+def memory(world_model, peers: Peers, size, peer: str, optimizer: str) -> dict:
+    """MiB that a decision takes above what the process holds at rest, of both; None where the system doesn't count it."""
+    from benchmarks.planning_peers import peak
+
+    candidates, horizon, iterations, features, batch = size
+    case = problem(world_model, features, horizon, batch, 1)
+    mine = ours(optimizer, candidates, iterations, 0)
+    mine.solve(case, math.inf)
+    theirs = peers.solve(asked(case, size, 1) | {"peer": peer, "optimizer": optimizer, "memory": True})
+    return {"mib_ours": peak(partial(mine.solve, case, math.inf)), "mib_peer": theirs["mib"]}
 
 
 def decisions(world_model, peers: Peers, size, rounds: int, threads: int) -> list[dict]:
@@ -214,37 +278,24 @@ def decisions(world_model, peers: Peers, size, rounds: int, threads: int) -> lis
     optimizers = {(name, count): ours(name, count, iterations, 0) for count in counts for name in ("mppi", "cem")}
     times: dict = {key: [] for key in [*pairs, *optimizers]}
     energies: dict = {key: [] for key in times}
-    memory: dict = {}
     order = list(times)
     for turn in range(rounds + 1):
         case = problem(world_model, features, horizon, batch, turn)
-        task = {
-            "candidates": candidates,
-            "horizon": horizon,
-            "iterations": iterations,
-            "actions": ACTIONS,
-            "noise": NOISE,
-            "temperature": TEMPERATURE,
-            "elites": math.ceil(ELITES * candidates),
-            "seed": turn,
-            "state": case.state.representation[:, 0].tolist(),
-            "goal": case.goal.representation[:, 0].tolist(),
-        }
+        task = asked(case, size, turn)
         for key in sorted(times, key=lambda key: (order.index(key) + turn) % len(order)):
             if key in optimizers:
                 actions = optimizers[key].solve(case, math.inf).actions
-                ms, _ = clocked(lambda key=key, case=case: optimizers[key].solve(case, math.inf), threads)
-                mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                ms = clocked(partial(optimizers[key].solve, case, math.inf), threads)
             else:
-                answer = peers.solve({**task, "peer": key[0], "optimizer": key[1]})
-                ms, actions, mib = answer["cpu_ms" if threads == 1 else "wall_ms"], answer["actions"], answer["mib"]
+                answer = peers.solve({**task, "peer": key[0], "optimizer": key[1], "memory": False})
+                ms, actions = answer["cpu_ms" if threads == 1 else "wall_ms"], answer["actions"]
             if turn:
                 times[key].append(ms)
                 energies[key].append(energy(case, actions))
-            memory[key] = mib
     for peer, optimizer in pairs:
         mine, theirs = times[optimizer, candidates], times[peer, optimizer]
-        good = statistics.mean(energies[peer, optimizer])
+        our_energies, their_energies = energies[optimizer, candidates], energies[peer, optimizer]
+        good = statistics.mean(their_energies)
         enough = min((count for count in counts if statistics.mean(energies[optimizer, count]) <= good), default=None)
         quick = times.get((optimizer, enough))
         found.append(
@@ -260,19 +311,20 @@ def decisions(world_model, peers: Peers, size, rounds: int, threads: int) -> lis
                 "ms_ours": round(statistics.median(mine), 3),
                 "ms_peer": round(statistics.median(theirs), 3),
                 "faster": round(statistics.median(b / a for a, b in zip(mine, theirs, strict=True)), 3),
-                "energy_ours": round(statistics.mean(energies[optimizer, candidates]), 5),
+                "energy_ours": round(statistics.mean(our_energies), 5),
                 "energy_peer": round(good, 5),
+                "energy_lower_share": round(
+                    statistics.fmean(a < b for a, b in zip(our_energies, their_energies, strict=True)), 3
+                ),
                 "candidates_enough": enough,
                 "faster_enough": quick and round(statistics.median(b / a for a, b in zip(quick, theirs, strict=True)), 3),
-                "mib_ours": round(memory[optimizer, candidates]),
-                "mib_peer": round(memory[peer, optimizer]),
             }
         )
     return found
 
 
 def rollout(world_model, size, rounds: int, threads: int) -> dict:
-    """The bare rollout beside a product of two 1024 x 1024 matrices, in turns: `share` of the throughput of that."""
+    """The bare rollout beside a product of two 1024 x 1024 matrices, in turns: its share of the throughput of that."""
     import torch
 
     candidates, horizon, _, features, batch = size
@@ -285,37 +337,38 @@ def rollout(world_model, size, rounds: int, threads: int) -> dict:
     ratios, best = [], math.inf
     with torch.inference_mode():
         for turn in range(rounds + 1):
-            before, _ = clocked(lambda: torch.mm(left, right, out=product), threads)
-            ms, _ = clocked(lambda: [world_model.rollout(case.state, actions) for _ in range(parts)], threads)
-            after, _ = clocked(lambda: torch.mm(left, right, out=product), threads)
+            before = clocked(lambda: torch.mm(left, right, out=product), threads)
+            ms = clocked(lambda: [world_model.rollout(case.state, actions) for _ in range(parts)], threads)
+            after = clocked(lambda: torch.mm(left, right, out=product), threads)
             if turn:
                 ratios.append((before + after) / 2 * parts * work / (2 * 1024**3) / ms)
                 best = min(best, ms / parts)
-    sizes = {"candidates": candidates, "horizon": horizon, "features": features, "batch": batch, "threads": threads}
-    return {**sizes, "ms_least": round(best, 3), "share": round(statistics.median(ratios), 3)}
+    return {"rollout_ms_least": round(best, 3), "rollout_share": round(statistics.median(ratios), 3)}
 
 
-def table(found: dict) -> str:
+def table(records: list[dict]) -> str:
     lines = [
         "| N x H x iterations | D | B | peer | optimizer | ours, ms | peer, ms | faster | energy ours | energy peer | "
-        "N enough | faster with it |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "N enough | faster with it | MiB ours / peer |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in found["records"]:
+    for row in records:
         lines.append(
             f"| {row['candidates']} x {row['horizon']} x {row['iterations']} | {row['features']} | {row['batch']} | "
             f"{row['peer']} | `{row['optimizer']}` | {row['ms_ours']:.1f} | {row['ms_peer']:.1f} | {row['faster']:.2f} x | "
             f"{row['energy_ours']:.4f} | {row['energy_peer']:.4f} | "
-            + (f"{row['candidates_enough']} | {row['faster_enough']:.2f} x |" if row["candidates_enough"] else "- | - |")
+            + (f"{row['candidates_enough']} | {row['faster_enough']:.2f} x | " if row["candidates_enough"] else "- | - | ")
+            + " / ".join("-" if mib is None else f"{mib:.1f}" for mib in (row["mib_ours"], row["mib_peer"]))
+            + " |"
         )
     lines += [
         "",
         "| bare rollout, N x H | D | B | ms, least | share of the matrix product's throughput |",
         "|---|---|---|---|---|",
     ]
-    for row in found["rollouts"]:
-        lines.append(
-            f"| {row['candidates']} x {row['horizon']} | {row['features']} | {row['batch']} | {row['ms_least']:.2f} | "
-            f"{100 * row['share']:.0f} % |"
-        )
-    return "\n".join(lines) + "\n"
+    rollouts = [
+        f"| {row['candidates']} x {row['horizon']} | {row['features']} | {row['batch']} | {row['rollout_ms_least']:.2f} | "
+        f"{100 * row['rollout_share']:.0f} % |"
+        for row in records
+    ]
+    return "\n".join([*lines, *dict.fromkeys(rollouts)]) + "\n"

@@ -3,13 +3,17 @@
 Run by the interpreter of that environment, with the folder that holds `predictor.safetensors` as its argument.  Nothing of this
 package is imported here; the predictor is written once more in plain torch, step by step, as their users write one.
 
-Of stable-worldmodel only the solvers are loaded: its package would import data sets, simulators and torchvision as well.
+Of stable-worldmodel only the solvers are loaded: its package would import data sets, simulators and torchvision as well, whose
+operators `nms` and `qnms` would then have to be declared first.
+
+The first line of the answers says which torch runs here.
 """
 
+import ctypes
 import importlib.util
 import json
 import os
-import resource
+import statistics
 import sys
 import time
 import types
@@ -114,10 +118,43 @@ def pytorch_mppi(model, task, state, goal):
 PEERS = {"stable-worldmodel": stable_worldmodel, "pytorch-mppi": pytorch_mppi}
 
 
+def peak(function) -> float | None:
+    """MiB that `function` takes at its most above what the process holds at rest; None where Linux doesn't count it so.
+
+    The median of five times: what the process gets from the system and what it finds in its own gaps differs.
+    """
+    found = []
+    for _ in range(5):
+        if not forget_peak():
+            return None
+        before = kibibytes("VmRSS")
+        function()
+        found.append((kibibytes("VmHWM") - before) / 1024)
+    return round(statistics.median(found), 2)
+
+
+def forget_peak() -> bool:
+    """From here on the process's peak is counted anew, unless False is returned."""
+    try:
+        with open("/proc/self/clear_refs", "w") as marks:
+            if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+                libc.malloc_trim(0)  # what was freed before would be taken once more, and nothing would be seen
+            marks.write("5")
+    except OSError:
+        return False
+    return True
+
+
+def kibibytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(dict(line.split(":", 1) for line in lines)[name].split()[0])
+
+
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # their solvers print
     torch.set_num_threads(int(sys.argv[2]))
+    print(json.dumps({"torch": torch.__version__, "file": os.path.realpath(torch.__file__)}), file=answers, flush=True)
     model = Model(Path(sys.argv[1]))
     for line in sys.stdin:
         task = json.loads(line)
@@ -128,10 +165,9 @@ def main() -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         solve()  # once more, with caches that only it has filled
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        json.dump({"cpu_ms": 1e3 * cpu, "wall_ms": 1e3 * wall, "mib": memory, "actions": plan.tolist()}, answers)
-        answers.write("\n")
-        answers.flush()
+        memory = peak(solve) if task["memory"] else None
+        answer = {"cpu_ms": 1e3 * cpu, "wall_ms": 1e3 * wall, "mib": memory, "actions": plan.tolist()}
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":
