@@ -12,6 +12,7 @@ search's 20 ms.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,9 @@ from objective_agent.types import HABIT, NamedGuardrail, Plan, Trajectory, World
 
 FOLLOWED = "followed"
 
-LEAST = 0.25
-"""The least share of `follow` for which a plan is followed."""
+TRIES, LEAST = 5, 0.5
+"""After so many plans in a row that saved too little each is followed for at least this share of `follow`: where thinking did
+not help, thinking all the time won't either."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,36 @@ class Begun:
     subgoal: np.ndarray | None = None
     settings: object = None
     """The planner's when it was made: modules and world model."""
+    tried: int = 0
+    """How many plans in a row before this one saved too little."""
+
+    @cached_property
+    def saving(self) -> float:
+        """Which share of what standing still costs the plan saves; 1 where that is unknown."""
+        return 1.0 if self.plan.candidate_energy is None else float(saved(self.plan)[0])
+
+    def trust(self, gain: float) -> float:
+        """For which share of `follow` the plan is followed: all where it saves twice `gain` of what standing still costs.
+
+        Where no plan saves much the place is a hard one.  The next search, which begins with this plan, finds a better one
+        there; who follows what was the best of one moment for long turns to and fro.
+        """
+        return 1.0 if gain == 0 else min(1.0, max(LEAST if self.tried >= TRIES else 0.0, self.saving / (2 * gain)))
 
     def predicted(self, stamp: float) -> np.ndarray:
         """The pose [3] that was imagined for `stamp`, mean of the futures, linear between the steps."""
-        imagined = self.plan.imagined
-        start = self.plan.start
+        times, poses = self._imagined
+        return np.array([np.interp(stamp, times, values) for values in poses])
+
+    @cached_property
+    def _imagined(self) -> tuple[np.ndarray, np.ndarray]:
+        """(times [1 + H], poses [3, 1 + H] without jumps of the angle), the state's own first."""
+        imagined, start = self.plan.imagined, self.plan.start
         times = np.concatenate([[min(self.state.stamp, start)], start + imagined.dt * (1 + np.arange(imagined.poses.shape[3]))])
         begin = np.asarray(self.state.pose[0], float)
         poses = np.concatenate([begin[None], np.asarray(imagined.poses[0, 0]).mean(0)])
         poses[:, 2] = begin[2] + np.cumsum(np.concatenate([[0.0], wrap_angle(np.diff(poses[:, 2]))]))
-        return np.array([np.interp(stamp, times, values) for values in poses.T])
+        return times, np.ascontiguousarray(poses.T)
 
 
 def follow(
@@ -61,7 +83,7 @@ def follow(
         return None
     # a little before its time, too: what is followed is out sooner than what is searched for
     if (
-        not -plan.dt < elapsed <= actor.follow * trust(plan, actor.gain) + 1e-6
+        not -plan.dt < elapsed <= actor.follow * begun.trust(actor.gain) + 1e-6
         or state.model != begun.state.model
         or state.points is None
     ):
@@ -96,17 +118,6 @@ def follow(
         mode_energy=None,
         imagined=None,
     )
-
-
-def trust(plan: Plan, gain: float) -> float:
-    """For which share of `follow` a plan is followed: all where it saves twice `gain` of what standing still costs, or more.
-
-    Where no plan saves much the place is a hard one.  The next search, which begins with this plan, finds a better one there;
-    who follows what was the best of one moment for long turns to and fro.
-    """
-    if gain == 0 or plan.candidate_energy is None:
-        return 1.0
-    return min(1.0, max(LEAST, float(saved(plan)[0]) / (2 * gain)))
 
 
 def rest(imagined: Trajectory, over: int, predicted: np.ndarray, state: WorldState) -> Trajectory:

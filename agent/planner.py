@@ -32,7 +32,7 @@ from objective_agent.config import (
     RobotParameters,
     TermSpec,
 )
-from objective_agent.following import Begun, follow
+from objective_agent.following import TRIES, Begun, follow
 from objective_agent.goal_images import goal_tokens, has_answer, mismatch
 from objective_agent.memory.route import lookahead
 from objective_agent.protocols import WorldModel
@@ -178,7 +178,7 @@ class Planner:
                 predicted = self.world_model.advance(state.to_torch(actor.device), effect)
                 problem = self._problem(configuration, predicted, position, final, effect)
                 plan = self._solve(problem, configuration, started + budget)
-            self._last = Begun(plan, effect, state, task, position, self._key)
+            self._last = Begun(plan, effect, state, task, position, self._key, self._tried(configuration))
         if self.habits is not None:
             plan = replace(plan, seconds=time.perf_counter() - started)
         seconds = time.perf_counter() - started
@@ -203,11 +203,19 @@ class Planner:
         last = self._last
         return self.habits is not None and actor.mode != "propose" and last is not None and last.settings is self._key
 
+    def _tried(self, configuration: Configuration) -> int:
+        """How many of the task's last plans in a row saved too little."""
+        last = self._last
+        if self.habits is None or last is None or last.task != configuration.task or last.saving > configuration.actor.gain:
+            return 0
+        return last.tried + 1
+
     def _solve(self, problem: Problem, configuration: Configuration, deadline: float) -> Plan:
         if self.habits is None or not self._knows(problem):
             return self.optimizer.solve(problem, deadline)
         new = self._last is None or self._last.task != configuration.task
-        return self.habits.solve(problem, deadline, surprised=new or problem.goal.heading is not None)
+        unusual = new or self._tried(configuration) >= TRIES or problem.goal.heading is not None
+        return self.habits.solve(problem, deadline, surprised=unusual)
 
     def _knows(self, problem: Problem) -> bool:
         """Whether the policy can be asked: these are its encoder's representations, and its kind of goal."""

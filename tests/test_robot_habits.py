@@ -10,7 +10,7 @@ from pursuit_policy import scan_encoder, write_pursuit
 
 from objective_agent import plugins
 from objective_agent.config import ActorParameters, AgentParameters, PluginSpec, RobotParameters, Task
-from objective_agent.following import trust
+from objective_agent.following import LEAST, TRIES
 from objective_agent.planner import Planner
 from objective_agent.surprise import cautious
 from objective_agent.types import ConfigurationError, WorldState
@@ -68,26 +68,48 @@ class Body:
 
 def test_a_plan_is_followed_for_a_while_then_the_policy_acts_and_the_robot_arrives(model):
     body = Body(model)
-    first = body.decide().plan
-    modes = [first.mode, *body.modes(149)]
-    assert modes[0] == "optimizer", "a new task is thought about"
-    per_plan = int(body.settings.actor.follow * trust(first, body.settings.actor.gain) / PERIOD + 1e-6)
+    modes = body.modes(1)
+    assert modes == ["optimizer"], "a new task is thought about"
+    actor = body.settings.actor
+    per_plan = int(actor.follow * body.planner._last.trust(actor.gain) / PERIOD + 1e-6)
+    modes += body.modes(149)
     assert per_plan >= 5
     assert modes[1 : 1 + per_plan] == ["followed"] * per_plan and modes[1 + per_plan] != "followed"
     assert modes.count("policy") >= 5 and modes.count("optimizer") <= 8 and "braking" not in modes
     assert np.hypot(*(body.pose[:2] - (3.0, 0.5))) < 0.35
 
 
-@pytest.mark.parametrize(("saving", "share"), [(0.9, 1.0), (0.15, 0.5), (0.0, 0.25), (-1.0, 0.25)])
-def test_a_plan_that_saves_little_is_thought_over_sooner(model, saving, share):
-    body = Body(model)
-    plan = body.decide().plan
+def saving(body, share: float, tried: int = 0):
+    """As if the plan under way saved this share of what standing still costs, after `tried` that saved too little."""
+    plan = body.planner._last.plan
     standing = plan.candidate_energy.clone()
-    standing[:, 0] = plan.energy / (1 - saving)
-    body.planner._last = replace(body.planner._last, plan=replace(plan, candidate_energy=standing))
-    count = int(share * body.settings.actor.follow / PERIOD + 1e-6)
+    standing[:, 0] = plan.energy / (1 - share)
+    body.planner._last = replace(body.planner._last, plan=replace(plan, candidate_energy=standing), tried=tried)
+
+
+@pytest.mark.parametrize(
+    ("share", "tried", "followed"),
+    [(0.9, 0, 1.0), (0.15, 0, 0.5), (0.0, 0, 0.0), (-1.0, TRIES - 1, 0.0), (0.0, TRIES, LEAST), (0.15, TRIES, 0.5)],
+)
+def test_a_plan_that_saves_little_is_thought_over_sooner(model, share, tried, followed):
+    body = Body(model)
+    body.decide()
+    saving(body, share, tried)
+    count = int(followed * body.settings.actor.follow / PERIOD + 1e-6)
     modes = body.modes(count + 1)
     assert modes[:-1] == ["followed"] * count and modes[-1] != "followed"
+    assert body.planner._last.tried == (0 if share > body.settings.actor.gain else tried + 1)
+
+
+@pytest.mark.parametrize(("tried", "mode"), [(TRIES - 2, "policy"), (TRIES - 1, "optimizer")])
+def test_where_plan_after_plan_saved_little_habits_are_not_asked(model, tried, mode):
+    body = Body(model)
+    body.settings = configured(model, confidence=0.0, gain=0.001)
+    body.decide()
+    saving(body, -1.0, tried)
+    while (plan := body.decide().plan).mode == "followed":
+        pass
+    assert plan.mode == mode
 
 
 def test_what_is_followed_is_what_was_imagined(model):
