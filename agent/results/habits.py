@@ -19,7 +19,7 @@ MOST = 0.15
 """Of Mode-2's planning time per episode: what is asked of `adaptive`."""
 
 INTRO = """Success of the search alone (`agent`) and with habits ([mode1.md](mode1.md)) on the same episodes. Difference: to the
-agent on the same episodes, with its 95 % interval (Tango 1998, for pairs); not inferior: all of it above -3 points.
+agent, with its 95 % interval (Tango 1998, for pairs); not inferior: all of it above -3 points.
 Planning time: per episode, from representation to action, without the encoder (of the robot: processor time of its planner)."""
 
 
