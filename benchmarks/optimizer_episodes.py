@@ -5,10 +5,15 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from benchmarks import searches
+from objective_agent import plugins
+from objective_agent.config import PluginSpec, RobotParameters, Strict
+from objective_agent.results.statistics import wilson
+from objective_agent.simulation.evaluation import Protocol
 
-COMPARED = 3
+COMPARED, COMPARED_APARTMENT = 3, 8
 """Every so many decisions of the first optimizer are taken again by all, for the energies of their plans."""
 
 FIRST = "cem"
@@ -31,8 +36,6 @@ def images(task: str, args) -> list[dict]:
 
 def settings(name: str):
     """What `evaluate` takes, searched by optimizer `name`: its own samples and iterations, the task's noise."""
-    from objective_agent import plugins
-    from objective_agent.config import PluginSpec
     from objective_agent.simulation.benchmarks.controller import ControllerSettings
 
     usual = ControllerSettings()
@@ -42,11 +45,26 @@ def settings(name: str):
     return usual.model_copy(update={"optimizer": PluginSpec(plugin=name, **same)})
 
 
+class Watched(searches.Noted):
+    """An optimizer as a plugin that keeps the processor time of its decisions and, if asked to, their problems."""
+
+    class Config(Strict):
+        optimizer: str
+        keep: bool = False
+
+    last: ClassVar[Watched]
+    """The newest one: what an evaluation made."""
+
+    def __init__(self, config: Config, robot: RobotParameters):
+        super().__init__(plugins.create("optimizer", PluginSpec(plugin=config.optimizer), robot), config.keep)
+        Watched.last = self
+
+
 @dataclass(frozen=True)
 class Apartments:
     """The same apartments under several optimizers, each with an evaluation protocol; travels to worker processes."""
 
-    protocols: tuple[tuple[str, object], ...]
+    protocols: tuple[tuple[str, Protocol], ...]
 
     def missing(self, record: dict | None) -> tuple[str, ...]:
         return tuple(name for name, _ in self.protocols if record is None or name not in record["rows"])
@@ -55,46 +73,54 @@ class Apartments:
         return self
 
     def run(self, index: int, known: dict | None = None) -> dict:
-        rows = dict(known["rows"]) if known else {}
+        rows, problems = dict(known["rows"]) if known else {}, []
         for name, protocol in self.protocols:
             if name not in rows:
                 record = protocol.evaluator().run(index)
-                rows[name] = record["rows"]["agent"] | {"planning_ms": record["timing"]["agent"]["planning_ms"]}
-        return {"index": index, "already_solved": record["already_solved"], "rows": rows, "models": {}}
+                rows[name] = record["rows"]["agent"]
+                if not record["already_solved"]:
+                    rows[name]["cpu_ms"] = [decision["cpu_ms"] for decision in Watched.last.decisions]
+                    problems += Watched.last.problems
+        found = {"index": index, "already_solved": record["already_solved"], "rows": rows, "models": {}}
+        if problems:
+            robot = self.protocols[0][1].parameters.robot
+            made = {name: plugins.create("optimizer", PluginSpec(plugin=name), robot) for name, _ in self.protocols}
+            found["energies"] = searches.compare(made, problems[::COMPARED_APARTMENT], index)
+        return found
 
 
 def apartment(args) -> list[dict]:
-    """`ms`: a whole decision, from what was seen to the command, by the clock."""
+    """`cpu_ms`: of a search; `energy` as in `images`."""
     from objective_agent.cli import evaluate
-    from objective_agent.config import PluginSpec
-    from objective_agent.simulation.evaluation import Protocol
 
     parameters, gate = evaluate.load(None, "learned.yaml" if args.model else "sim.yaml")
     if args.model:
         parameters = evaluate.with_model(parameters, args.model)
 
     def protocol(name: str) -> Protocol:
-        actor = parameters.actor.model_copy(update={"optimizer": PluginSpec(plugin=name)})
+        spec = PluginSpec(plugin=f"{Watched.__module__}:Watched", optimizer=name, keep=name == names[0])
+        actor = parameters.actor.model_copy(update={"optimizer": spec})
         return Protocol("apartment", args.seed, parameters.model_copy(update={"actor": actor}), gate, (), None, ())
 
-    protocols = Apartments(tuple((name, protocol(name)) for name in args.optimizers))
+    names = sorted(args.optimizers, key=lambda name: name != FIRST)
+    protocols = Apartments(tuple((name, protocol(name)) for name in names))
     records = evaluate.run_missing(protocols, evaluate.Partial(None, "", False), args.episodes, args.jobs)
     records = [record for record in records if not record["already_solved"]]
-    return [_apartment(name, [record["rows"][name] for record in records], args.model) for name in args.optimizers]
+    return [_apartment(name, records, args.model) for name in args.optimizers]
 
 
-def _apartment(name: str, rows: list[dict], model: str | None) -> dict:
-    from objective_agent.results.statistics import wilson
-
-    times = sorted(ms for row in rows for ms in row["planning_ms"])
+def _apartment(name: str, records: list[dict], model: str | None) -> dict:
+    rows = [record["rows"][name] for record in records]
+    times = sorted(ms for row in rows for ms in row["cpu_ms"])
     reached = [row["seconds"] for row in rows if row["success"]]
     return {
         "optimizer": name,
         "task": "apartment",
         "episodes": len(rows),
         "model": model or "unicycle",
-        "ms": round(times[len(times) // 2], 2),
-        "ms_p99": round(times[min(len(times) - 1, int(0.99 * len(times)))], 2),
+        "cpu_ms": times[len(times) // 2],
+        "cpu_ms_p99": times[min(len(times) - 1, int(0.99 * len(times)))],
+        "energy": searches.share_of_least(records, name),
         "success": round(len(reached) / max(1, len(rows)), 3),
         "interval": wilson(len(reached), len(rows)),
         "seconds_to_goal": round(statistics.mean(reached), 2) if reached else None,

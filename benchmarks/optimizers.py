@@ -203,6 +203,5 @@ def _cell(row: dict) -> str:
     success = f"{100 * row['success']:.0f} %"
     if row["task"] == "obstacles":
         return f"{success}, {row['violations']} broken, {row['cpu_ms']:.0f} ms"
-    if row["task"] == "apartment":
-        return f"{success}, {row['contacts']} contacts, {row['ms']:.0f} ms"
-    return f"{success}, {row['energy']:.3f}, {row['cpu_ms']:.0f} ms"
+    contacts = f", {row['contacts']} contacts" if "contacts" in row else ""
+    return f"{success}{contacts}, {row['energy']:.3f}, {row['cpu_ms']:.0f} ms"

@@ -17,7 +17,7 @@ import hashlib
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,17 +134,27 @@ class Episodes:
             "models": dict.fromkeys(rows, self.model),
         }
         if problems:
-            record["energies"] = self._compare(problems[:: self.protocol.compare], index)
+            searches = {name: BenchmarkController(mind, settings).optimizer for name, settings in self.protocol.searches}
+            record["energies"] = compare(searches, problems[:: self.protocol.compare], index)
         return record
 
-    def _compare(self, problems: list[Problem], seed: int) -> dict[str, list[float]]:
-        """Search -> the energies of its plans for the same problems; each starts without what it knows of earlier ones."""
-        found = {}
-        for name, settings in self.protocol.searches:
-            optimizer = BenchmarkController(self._base.mind, settings).optimizer
-            optimizer.reset(seed)
-            found[name] = [float(optimizer.solve(problem, float("inf")).energy[0]) for problem in problems]
-        return found
+
+def compare(optimizers: Mapping[str, Any], problems: Sequence[Problem], seed: int) -> dict[str, list[float]]:
+    """Name -> the energies of its plans for the same problems; each starts without what it knows of earlier episodes."""
+    found = {}
+    for name, optimizer in optimizers.items():
+        optimizer.reset(seed)
+        found[name] = [float(optimizer.solve(problem, float("inf")).energy[0]) for problem in problems]
+    return found
+
+
+def share_of_least(records: Sequence[dict], name: str) -> float:
+    """The energies of `name`'s plans, each as a share of the least that any has found for that problem: their mean."""
+    shares = []
+    for energies in (record["energies"] for record in records):
+        least = np.maximum(np.min([*energies.values()], axis=0), 1e-6)
+        shares += [*(np.asarray(energies[name]) / least)]
+    return round(float(np.mean(shares)), 4)
 
 
 def difficulty(env, info: dict[str, Any]) -> str | None:
@@ -191,12 +201,7 @@ def row_of(records: Sequence[dict], name: str, against: str | None = None) -> di
                 "median": round(statistics.median(ratios), 2) if ratios else None,
             }
     if all("energies" in record for record in records) and records:
-        shares = []
-        for record in records:
-            for place, energy in enumerate(record["energies"][name]):
-                least = min(values[place] for values in record["energies"].values())
-                shares.append(energy / max(least, 1e-6))
-        found["energy"] = round(statistics.mean(shares), 4)
+        found["energy"] = share_of_least(records, name)
     return found
 
 
