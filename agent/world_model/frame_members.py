@@ -93,7 +93,7 @@ class Residual(Member):
         self.norm = nn.LayerNorm(shape.hidden)
         self.inner = nn.Linear(shape.hidden, shape.hidden)
         self.out = nn.Linear(shape.hidden, shape.features)
-        self._copied: tuple | None = None
+        self._copied: Copies | None = None
         self.kernels: Kernels | None = None
 
     def train(self, mode: bool = True) -> Residual:
@@ -123,14 +123,13 @@ class Residual(Member):
         if reads > 1:
             actions = torch.cat([past[:, None].expand(-1, count, -1, -1), actions], 2)
             actions = actions.unfold(2, reads, 1).transpose(3, 4)  # [B, N, H, W, A]
-        given = actions.movedim(2, 0).reshape(horizon, batch * count, -1).contiguous()
-        rows, copied = batch * count, self._copies()  # held here: another thread may make new ones
-        ready, work = copied[2:]
+        rows, (ready, work) = batch * count, self._copies()  # held here: another thread may make new ones
         states = actions.new_empty(horizon, rows, size)
         parts = max(1, round(rows / (TILE * torch.get_num_threads()))) if actions.device.type == "cpu" else 1
         if work is not None:
-            self.kernels.follow(work, history, given, states, -(-rows // parts))
+            self.kernels.follow(work, history, actions.reshape(rows, horizon, -1), states, -(-rows // parts))
             return states.view(horizon, batch, count, 1, size).permute(1, 2, 0, 3, 4)
+        given = actions.movedim(2, 0).reshape(horizon, rows, -1).contiguous()
         known = known_frames(history[:, :, 0].flatten(1), ready[0], ready[-1], min(reads, horizon), size)
         before = history[:, -1, 0]
         if batch > 1:  # else one row, for all
@@ -156,30 +155,46 @@ class Residual(Member):
             following = after[step].copy_(before).add_(beyond) if not step else torch.add(before, beyond, out=after[step])
             before = following.addmm_(functional.silu(hidden, inplace=True), out)
 
+    def _apply(self, *args: Any, **settings: Any) -> Residual:
+        """Forgets the copies when the weights are moved or converted."""
+        self._copied = None
+        return super()._apply(*args, **settings)
+
     def _copies(self) -> tuple:
-        """(version, weights, ready, what the compiled kernels are told); `ready`: state [W D, hidden], oldest frame first;
-        acting; inner; out; the first layer's bias, as products like them best.
+        """(ready, what the compiled kernels are told); `ready`: state [W D, hidden], oldest frame first; acting; inner; out;
+        the first layer's bias, as products like them best.
 
         Weights are kept as [out, in]; laid out as [in, out] they are multiplied with up to a fifth faster, so that they are
         copied once, and again when they have changed.  For the compiled kernels the first layer's are such that what it gives
         has the mean 0, as the layer norm makes it in any case.
         """
-        within = self._modules  # as `self.inner` and so on, at a tenth of the price
-        layers = (*within["inputs"]._modules.values(), within["inner"], within["out"], within["norm"])
-        weights = [layer._parameters[name] for name in ("weight", "bias") for layer in layers]
-        weights = [value for value in weights if value is not None]  # actions have no bias of their own
-        version = [self.kernels, *(None if value.is_inference() else (value.data_ptr(), value._version) for value in weights)]
         copied = self._copied
-        if copied is None or None in version[1:] or copied[0] != version:
-            weights = [value.detach() for value in weights]  # kept, so that no others can take their place in memory
-            state, acting, inner, out = (value.T.contiguous() for value in weights[:4])
-            first = [state, acting, weights[5]]
-            if self.kernels is not None:
-                first = [value - value.mean(-1, keepdim=True) for value in first]
-            ready = (*first[:2], inner, out, first[2])
-            work = None if self.kernels is None else self.kernels.work(self, ready)
-            copied = self._copied = version, weights, ready, work
-        return copied
+        if copied is not None and copied.kernels is self.kernels and copied.fresh():
+            return copied.answer
+        layers = (*self.inputs.children(), self.inner, self.out, self.norm)
+        own = [(layer._parameters, name) for name in ("weight", "bias") for layer in layers]
+        own = [(owner, name) for owner, name in own if owner[name] is not None]  # actions have no bias of their own
+        weights = [owner[name].detach() for owner, name in own]
+        state, acting, inner, out = (value.T.contiguous() for value in weights[:4])
+        first = [state, acting, weights[5]]
+        if self.kernels is not None:
+            first = [value - value.mean(-1, keepdim=True) for value in first]
+        ready = (*first[:2], inner, out, first[2])
+        answer = ready, None if self.kernels is None else self.kernels.work(self, ready)
+        # in inference mode nothing counts the changes of what was made there
+        self._copied = None if any(value.is_inference() for value in weights) else Copies(own, self.kernels, answer)
+        return answer
+
+
+class Copies:
+    """What was made of weights, and whether these are still the same."""
+
+    def __init__(self, own: list[tuple[dict, str]], kernels: Kernels | None, answer: tuple):
+        self._seen = [(owner, name, owner[name], owner[name]._version) for owner, name in own]
+        self.kernels, self.answer = kernels, answer
+
+    def fresh(self) -> bool:
+        return all(owner[name] is value and value._version == version for owner, name, value, version in self._seen)
 
 
 def known_frames(frames: Tensor, state: Tensor, bias: Tensor, steps: int, size: int) -> Tensor:

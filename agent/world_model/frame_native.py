@@ -45,9 +45,9 @@ static inline float silu(float x) {
 
 // hidden = silu(norm(hidden + base + actions acting)): the first layer's actions, bias, layer norm (of mean 0 already) and SiLU
 static void join(float *restrict hidden, long rows, long width, int empty, const float *base, long first, long count,
-                 const float *restrict actions, const float *restrict acting, long size,
+                 const float *restrict actions, long apart, const float *restrict acting, long size,
                  const float *restrict gain, const float *restrict shift, float eps) {
-    for (long i = 0; i < rows; i++, hidden += width, actions += size) {
+    for (long i = 0; i < rows; i++, hidden += width, actions += apart) {
         const float *restrict own = base + (count ? (first + i) / count : 0) * width;
         float square = 0.0f;
         if (empty) memset(hidden, 0, width * sizeof(float));
@@ -109,8 +109,8 @@ void follow(const struct work *w) {
                 product(w->gemm, after - (frames - k) * all * size, size, w->state + (w->reads - frames + k) * size * width,
                         w->hidden, rows, size, width, k > 0);
             join(w->hidden, rows, width, !frames, known ? w->known + step * w->batch * width : w->bias, first,
-                 known ? w->count : 0, w->given + (step * all + first) * w->acts, w->acting, w->acts, w->gain, w->shift,
-                 w->eps);
+                 known ? w->count : 0, w->given + (first * w->steps + step) * w->acts, w->steps * w->acts, w->acting, w->acts,
+                 w->gain, w->shift, w->eps);
             product(w->gemm, w->hidden, width, w->inner, w->second, rows, width, width, 0.0f);
             leave(w->second, rows, width, w->within, after, step ? after - all * size : w->frames + seen - size,
                   step ? 0 : first, step ? 1 : w->count, step ? size : seen, w->beyond, size);
@@ -159,10 +159,10 @@ class Kernels:
         return Work(gemm=self._gemm, eps=norm.eps, **counts, **{name: value.data_ptr() for name, value in layers.items()})
 
     def follow(self, work: Work, history: Tensor, given: Tensor, after: Tensor, tile: int) -> None:
-        """`history` [B, W, 1, D], actions `given` [H, B N, W A] to each step.  InputError unless all are float32."""
+        """`history` [B, W, 1, D], actions `given` [B N, H, W A] to each step.  InputError unless all are float32."""
         if not history.dtype == given.dtype == after.dtype == torch.float32:
             raise InputError(f"kernels compiled: need float32, not {history.dtype} and {given.dtype}; set kernels to torch")
-        work, history = Work.from_buffer_copy(work), history.contiguous()
+        work, history, given = Work.from_buffer_copy(work), history.contiguous(), given.contiguous()
         work.steps, work.batch, work.count = len(after), len(history), after.shape[1] // len(history)
         work.tile = tile
         hidden = after.new_empty(2 * tile + work.batch * work.reads, work.width)

@@ -49,15 +49,38 @@ def test_more_candidates_than_go_together_are_imagined_as_they_are_alone(compile
     assert torch.allclose(whole[:, 2 * TILE : 2 * TILE + 9], some, rtol=1e-4, atol=1e-5)
 
 
-def test_a_rollout_follows_its_weights_when_they_change():
+def changed(network):
+    network.members[0].inner.weight.mul_(3.0)
+
+
+def replaced(network):
+    network.members[0].out.weight = torch.nn.Parameter(3 * network.members[0].out.weight, requires_grad=False)
+
+
+def loaded(network):
+    network.load_state_dict({name: 2 * value for name, value in network.state_dict().items()})
+
+
+def assigned(network):
+    network.load_state_dict({name: 2 * value for name, value in network.state_dict().items()}, assign=True)
+
+
+def moved(network):
+    network.half().float()
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=COMPILER)])
+@pytest.mark.parametrize("change", [changed, replaced, loaded, assigned, moved])
+def test_a_rollout_follows_its_weights_when_they_change(change, compiled):
     network = build_predictor(FramePredictorShape(features=16, hidden=32)).requires_grad_(False)
+    network.members[0].kernels = frame_native.kernels() if compiled else None
     given = torch.randn(1, 1, 1, 16), torch.zeros(1, 0, 2), torch.randn(1, 4, 3, 2)
     with torch.inference_mode():
-        network.rollout(*given)
-    network.members[0].inner.weight.mul_(3.0)
+        before = network.rollout(*given)
+    change(network)
     with torch.inference_mode():
         fast = network.rollout(*given)
-    assert torch.allclose(network.rollout(*given), fast, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(network.rollout(*given), fast, rtol=1e-4, atol=1e-5) and not torch.equal(before, fast)
 
 
 @COMPILER
