@@ -20,6 +20,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry as OdometryMessage
+from rclpy.duration import Duration
 from sensor_msgs.msg import Image
 from trajectory_msgs.msg import MultiDOFJointTrajectory, MultiDOFJointTrajectoryPoint
 
@@ -47,6 +48,12 @@ class Decisions:
 
     def heard(self) -> bool:
         return all(each.get_subscription_count() for each in (*self._parts, self._sent))
+
+    def arrived(self) -> bool:
+        """Waits until all that was said is there, and a second more for it to be heard."""
+        there = all(each.wait_for_all_acked(Duration(seconds=20)) for each in (*self._parts, self._sent))
+        time.sleep(1.0)
+        return there
 
     def make(self, step: int, features: int = 8) -> None:
         stamp = 100.0 + step
@@ -99,6 +106,7 @@ def test_ctrl_c_of_the_memory_costs_no_row_and_closes_the_file(ros, until, tmp_p
             decisions.make(step)
         assert until(lambda: len(steps_in(path)) == 5, 20.0), "the sixth is whole when another follows"
         assert Path(f"{path}-wal").exists()
+        assert decisions.arrived()
         process.send_signal(ending)
         process.send_signal(ending)  # an impatient person
         assert process.wait(20.0) == 0, Path(log.name).read_text()
