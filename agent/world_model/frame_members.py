@@ -182,15 +182,16 @@ class Residual(Member):
         ready = (*first[:2], inner, out, first[2])
         answer = ready, None if self.kernels is None else self.kernels.work(self, ready)
         # in inference mode nothing counts the changes of what was made there
-        self._copied = None if any(value.is_inference() for value in weights) else Copies(own, self.kernels, answer)
+        self._copied = None if any(value.is_inference() for value in weights) else Copies(own, weights, self.kernels, answer)
         return answer
 
 
 class Copies:
     """What was made of weights, and whether these are still the same."""
 
-    def __init__(self, own: list[tuple[dict, str]], kernels: Kernels | None, answer: tuple):
+    def __init__(self, own: list[tuple[dict, str]], weights: list[Tensor], kernels: Kernels | None, answer: tuple):
         self._seen = [(owner, name, owner[name], owner[name]._version) for owner, name in own]
+        self._weights = weights  # kept: the kernels know some by their place in memory alone
         self.kernels, self.answer = kernels, answer
 
     def fresh(self) -> bool:
