@@ -24,7 +24,7 @@ from objective_agent.visualization.bag import read_recording
 from objective_agent_nodes import convert, qos, transport
 from objective_agent_nodes.children import Children
 
-DOMAIN = 77
+DOMAIN = 101
 
 
 @pytest.fixture

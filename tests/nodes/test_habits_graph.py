@@ -138,7 +138,9 @@ def test_the_configuration_says_who_acts_the_status_who_acted_and_the_log_what_w
     plans = read_plans([path], scan_encoder()[0])
     assert len(plans) >= 3 and set(plans.mode) <= {"optimizer", "braking"} and len(set(plans.episode)) >= 2
     assert plans.plan.shape[1:] == (15, 2) and plans.about[0]["dt"] == 0.2
-    assert np.abs(plans.done - plans.plan[:, 0]).max(-1).min() < 1e-5, "what was planned was sent"
+    # a command may be there before the status of its decision: then it is the newest of the decision before
+    off = [np.abs(plans.done - plans.plan[:, 0]), np.abs(plans.done[:-1] - plans.plan[1:, 0])]
+    assert min(each.max(-1).min() for each in off) < 1e-5, "what was planned was sent"
     assert (np.hypot(*(plans.position - plans.pose[:, :2]).T) < 1.5).all(), "subgoals, in odom"
 
 
